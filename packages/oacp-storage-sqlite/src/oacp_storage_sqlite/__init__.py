@@ -1,0 +1,1 @@
+"""oacp-storage backend on SQLite."""

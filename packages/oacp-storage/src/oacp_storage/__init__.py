@@ -1,0 +1,1 @@
+"""Durable memory for AI agents behind one async interface: files, SQLite, PostgreSQL, Redis or MongoDB."""
