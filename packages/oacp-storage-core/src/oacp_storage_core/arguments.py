@@ -1,0 +1,189 @@
+"""Arguments of the interface's methods, checked in one place so that every backend refuses alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from oacp_storage_core.coerce import coerce_payload
+from oacp_storage_core.errors import PayloadTooLargeError
+from oacp_storage_core.ids import new_id
+from oacp_storage_core.names import check_name
+from oacp_storage_core.payload import MAX_CALL_BYTES, MAX_CALL_INTERACTIONS, encode
+from oacp_storage_core.records import Interaction
+from oacp_storage_core.times import now_us, to_us
+from oacp_storage_core.where import Predicate, compile_where
+
+
+class NewInteraction(NamedTuple):
+    """An interaction that passed all checks: ``data`` is a fresh copy, ``given`` whether its id was given.
+
+    ``sequence`` is 0 where the store assigns it, and the given one in an import.
+    """
+
+    id: str
+    given: bool
+    at_us: int
+    body: bytes
+    data: dict[str, Any]
+    sequence: int = 0
+
+
+class HistoryQuery(NamedTuple):
+    """The arguments of ``iter_interactions``, checked. ``before`` and ``limit`` are None for no bound."""
+
+    after: int
+    before: int | None
+    since_us: int | None
+    until_us: int | None
+    where: Predicate | None
+    reverse: bool
+    limit: int | None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything but sequence bounds decides about a record."""
+        return self.where is not None or self.since_us is not None or self.until_us is not None
+
+    def admits(self, at_us: int, data: Mapping[str, Any]) -> bool:
+        """Whether time and ``where`` let a record of these bounds pass."""
+        if self.since_us is not None and at_us < self.since_us:
+            return False
+        if self.until_us is not None and at_us >= self.until_us:
+            return False
+        return self.where is None or self.where(data)
+
+
+class RetentionPick(NamedTuple):
+    """What ``delete_interactions`` removes: an interaction goes when every given criterion holds."""
+
+    ids: tuple[str, ...] | None
+    before_us: int | None
+    keep_last: int | None
+
+
+def check_limit(limit: object, what: str = "limit") -> int:
+    """A count of zero or more; ``ValueError`` for a negative one, ``TypeError`` for anything else."""
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"{what} must be an int, not {type(limit).__name__}")
+    if limit < 0:
+        raise ValueError(f"{what} must not be negative, it is {limit}")
+    return limit
+
+
+def check_expected_version(expected: object) -> int | None:
+    """None, or a version of zero or more."""
+    return None if expected is None else check_limit(expected, "expected_version")
+
+
+def check_payload(payload: object, coerce: bool, at: str = "$") -> tuple[bytes, dict[str, Any]]:
+    """``payload.encode`` with the storage's ``coerce`` setting applied before."""
+    return encode(coerce_payload(payload) if coerce else payload, at=at)
+
+
+def check_history(
+    after: int = 0,
+    before: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, Any] | None = None,
+    reverse: bool = False,
+    limit: int | None = None,
+) -> HistoryQuery:
+    """The checked arguments of ``iter_interactions`` and ``count_interactions``."""
+    return HistoryQuery(
+        check_limit(after, "after"),
+        None if before is None else check_limit(before, "before"),
+        None if since is None else to_us(since, "since"),
+        None if until is None else to_us(until, "until"),
+        compile_where(where),
+        bool(reverse),
+        None if limit is None else check_limit(limit),
+    )
+
+
+def check_retention(
+    agent_id: str | None,
+    ids: Iterable[str] | None,
+    before: datetime | None,
+    keep_last: int | None,
+) -> RetentionPick:
+    """The checked criteria of ``delete_interactions``; ``ValueError`` when there is none, or ids without agent."""
+    if ids is None and before is None and keep_last is None:
+        raise ValueError("delete_interactions needs ids, before or keep_last: without a criterion nothing is deleted")
+    if ids is not None and agent_id is None:
+        raise ValueError("delete_interactions with ids needs the agent_id that they belong to")
+    if isinstance(ids, str):
+        raise TypeError("ids must be a list of interaction ids, not one str")
+    return RetentionPick(
+        None if ids is None else tuple(check_name(one, "interaction id") for one in ids),
+        None if before is None else to_us(before, "before"),
+        None if keep_last is None else check_limit(keep_last, "keep_last"),
+    )
+
+
+def new_interaction(
+    interaction: object,
+    *,
+    coerce: bool,
+    interaction_id: str | None = None,
+    timestamp: datetime | None = None,
+) -> NewInteraction:
+    """One interaction on its way in: payload, id and time checked, id and time made where not given."""
+    body, data = check_payload(interaction, coerce)
+    return NewInteraction(
+        new_id() if interaction_id is None else check_name(interaction_id, "interaction id"),
+        interaction_id is not None,
+        now_us() if timestamp is None else to_us(timestamp),
+        body,
+        data,
+    )
+
+
+def new_interactions(
+    agent_id: str,
+    interactions: Sequence[Mapping[str, Any] | Interaction],
+    *,
+    coerce: bool,
+    imported: bool = False,
+) -> list[NewInteraction]:
+    """The interactions of one call, within its limits. ``imported`` keeps given sequences (1 or more)."""
+    if isinstance(interactions, Mapping | str | bytes | Interaction):
+        raise TypeError(f"interactions must be a list of dicts or Interaction records, not {type(interactions).__name__}")
+    prepared: list[NewInteraction] = []
+    total = 0
+    for i, item in enumerate(interactions):
+        if i == MAX_CALL_INTERACTIONS:
+            raise PayloadTooLargeError(
+                f"more than {MAX_CALL_INTERACTIONS:,} interactions in one call; split it into several"
+            )
+        if isinstance(item, Interaction):
+            if item.agent_id != agent_id:
+                raise ValueError(f"$[{i}]: the Interaction is of agent {item.agent_id!r}, the call is for {agent_id!r}")
+            if imported and check_limit(item.sequence, "sequence") == 0:
+                raise ValueError(f"$[{i}]: an imported Interaction needs its sequence (1 or more)")
+            body, data = check_payload(item.data, coerce, f"$[{i}]")
+            one = NewInteraction(
+                check_name(item.id, "interaction id"),
+                True,
+                to_us(item.timestamp),
+                body,
+                data,
+                item.sequence if imported else 0,
+            )
+        else:
+            body, data = check_payload(item, coerce, f"$[{i}]")
+            one = NewInteraction(new_id(), False, now_us(), body, data)
+        prepared.append(one)
+        total += len(one.body)
+        check_call_size(total)
+    return prepared
+
+
+def check_call_size(total: int) -> None:
+    """``PayloadTooLargeError`` when all payloads of one call are over the limit together."""
+    if total > MAX_CALL_BYTES:
+        raise PayloadTooLargeError(
+            f"over {MAX_CALL_BYTES:,} bytes of JSON in one call; split it into several"
+        )
