@@ -1,0 +1,187 @@
+"""What can be run here: ``nox -s NAME``; ``nox -l`` lists the names. A laptop and CI run the same commands.
+
+Sessions use uv where it is installed (``pip install "nox[uv]"``) and plain pip where it is not. Packages are
+found by their folders, so a new one needs no change here.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+from python_discovery import get_interpreter
+
+nox.needs_version = ">=2026.8.17"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["tests"]
+
+ROOT = Path(__file__).parent
+WORKSPACE = nox.project.load_toml(ROOT / "pyproject.toml")
+MEMBERS = [
+    folder
+    for pattern in WORKSPACE["tool"]["uv"]["workspace"]["members"]
+    for folder in sorted(ROOT.glob(pattern))
+]
+SUPPORTED = nox.project.python_versions(nox.project.load_toml(MEMBERS[0] / "pyproject.toml"))
+
+PYTHONS = "OACP_STORAGE_PYTHONS"
+"""Environment variable: the interpreters that must be there beside the current one, as in ``3.12 3.13``.
+
+A missing one fails ``tests``. Unset, ``tests`` takes the supported ones that it finds; empty, the current one
+alone. CI sets it to what its machines promise to have.
+"""
+
+
+def install(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> None:
+    """Install every package of the workspace, editable, and the tools of the named dependency groups.
+
+    One command lists every path: an installer that sees them all at once never asks an index for our own
+    names, which it would find missing there, or published by somebody else.
+    """
+    paths = [argument for member in MEMBERS for argument in ("-e", str(member))]
+    session.install(*options, *paths, *nox.project.dependency_groups(WORKSPACE, *groups))
+
+
+def run_lint(session: nox.Session) -> None:
+    """Rules and formatting of everything, by ruff."""
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+def run_typecheck(session: nox.Session) -> None:
+    """Types of the sources in one run, then of each folder of tests.
+
+    The folders of tests are checked one by one because each has modules of the same names (``conftest``).
+    """
+    session.run("mypy")
+    folders = [member / "tests" for member in (*MEMBERS, ROOT / "plugin-template")]
+    for folder in folders:
+        if any(folder.rglob("*.py")):
+            session.run("mypy", str(folder.relative_to(ROOT)))
+
+
+def other_interpreters(session: nox.Session) -> list[str]:
+    """The supported versions of Python, the current one aside, that ``tests`` runs on; see ``PYTHONS``."""
+    current = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = os.environ.get(PYTHONS)
+    names = SUPPORTED if wanted is None else wanted.replace(",", " ").split()
+    if unknown := sorted(set(names) - set(SUPPORTED)):
+        session.error(f"{PYTHONS} names {', '.join(unknown)}; supported are {', '.join(SUPPORTED)}")
+    others = [name for name in names if name != current]
+    missing = [name for name in others if get_interpreter(name) is None]
+    if missing and wanted is not None:
+        session.error(f"{PYTHONS} asks for Python {', '.join(missing)}, which is not here")
+    if missing:
+        session.warn(f"Python {', '.join(missing)}: not here, so not tested")
+    return [name for name in others if name not in missing]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show oacp-storage at work: a team of agents is killed and goes on where it was."""
+    install(session)
+    session.run("oacp-storage", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run everything a change must pass; with arguments after ``--``, only pytest with them."""
+    install(session, "dev")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    others = other_interpreters(session)
+    run_lint(session)
+    run_typecheck(session)
+    run_build(session)
+    session.run("pytest")
+    for name in others:
+        session.notify(f"tests_on-{name}")
+
+
+@nox.session(python=SUPPORTED, default=False)
+def tests_on(session: nox.Session) -> None:
+    """Run the tests alone on one of the supported interpreters; ``tests`` calls it for those it finds."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Grade storages with the published suite: the URLs after ``--``, else the embedded three."""
+    install(session)
+    data = session.create_tmp()
+    sources = session.posargs or ["memory", f"file://{data}/file", f"sqlite:///{data}/agents.db"]
+    for source in sources:
+        session.run("oacp-storage", "conformance", source)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check rules and formatting; ``nox -s lint -- fix`` corrects what can be corrected."""
+    session.install(*nox.project.dependency_groups(WORKSPACE, "lint"))
+    if session.posargs == ["fix"]:
+        session.run("ruff", "check", "--fix")
+        session.run("ruff", "format")
+    run_lint(session)
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check all types, strictly."""
+    install(session, "typecheck")
+    run_typecheck(session)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build all wheels and sdists into dist/, check them, and try each wheel alone in a clean environment."""
+    session.install(*nox.project.dependency_groups(WORKSPACE, "build"))
+    run_build(session)
+
+
+def run_build(session: nox.Session) -> None:
+    """Build each wheel from its own sdist, so that both are proven, and check what came out."""
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    builder = ["uv", "build", "-q"] if session.venv_backend == "uv" else ["pyproject-build"]
+    for member in MEMBERS:
+        session.run(*builder, "--outdir", str(dist), str(member), silent=True)
+    made = [str(path) for pattern in ("*.tar.gz", "*.whl") for path in sorted(dist.glob(pattern))]
+    session.run("twine", "check", "--strict", *made)
+    session.run("python", ".ci/check_distributions.py", str(dist), *map(str, MEMBERS))
+    try_wheels(session, dist)
+
+
+def try_wheels(session: nox.Session, dist: Path) -> None:
+    """Install each wheel alone in an environment of its own and import what it holds.
+
+    A file of ``name @ file://`` constraints takes our own names from ``dist``; the rest comes from the index.
+    """
+    wheels = {path.name.split("-")[0].replace("_", "-"): path for path in sorted(dist.glob("*.whl"))}
+    folder = Path(session.create_tmp())
+    constraints = folder / "constraints.txt"
+    constraints.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in wheels.items()))
+    for name, path in wheels.items():
+        environment = folder / name
+        python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        arguments = ["install", "-q", "-c", str(constraints), str(path)]
+        if session.venv_backend == "uv":
+            session.run("uv", "venv", "-q", "--clear", "-p", sys.executable, str(environment))
+            session.run("uv", "pip", *arguments[:1], "-p", str(python), *arguments[1:])
+        else:
+            session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", str(environment), external=True)
+            session.run(str(python), "-m", "pip", *arguments, external=True)
+        session.run(str(python), "-I", ".ci/check_installed.py", name, external=True)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest versions of our dependencies that we declare (needs uv)."""
+    if session.venv_backend != "uv":
+        session.error('minimums needs uv, which can resolve to lowest versions: pip install "nox[uv]"')
+    install(session, "test", options=("--resolution", "lowest-direct"))
+    session.run("pytest", *session.posargs)
