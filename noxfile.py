@@ -149,7 +149,7 @@ def run_build(session: nox.Session) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     builder = ["uv", "build", "-q"] if session.venv_backend == "uv" else ["pyproject-build"]
     for member in MEMBERS:
-        session.run(*builder, "--outdir", str(dist), str(member), silent=True)
+        session.run(*builder, "-o", str(dist), str(member), silent=True)
     made = [str(path) for pattern in ("*.tar.gz", "*.whl") for path in sorted(dist.glob(pattern))]
     session.run("twine", "check", "--strict", *made)
     session.run("python", ".ci/check_distributions.py", str(dist), *map(str, MEMBERS))
