@@ -54,6 +54,13 @@ class Put(NamedTuple):
     version: int | None = None
 
 
+class Slot(NamedTuple):
+    """Where a unit lives: an agent (``name`` is its id), or one key of system state."""
+
+    is_agent: bool
+    name: str
+
+
 class Unit(NamedTuple):
     """What is written together or not at all, in one slot: an agent, or (``agent`` None) one system key.
 
@@ -66,9 +73,9 @@ class Unit(NamedTuple):
     turn: bool = False
 
     @property
-    def slot(self) -> tuple[bool, str]:
-        """What decides where the unit lives: (is it an agent, the agent or the system key)."""
-        return (True, self.agent) if self.agent is not None else (False, self.puts[0].key)
+    def slot(self) -> Slot:
+        """What decides where the unit lives."""
+        return Slot(True, self.agent) if self.agent is not None else Slot(False, self.puts[0].key)
 
     @property
     def size(self) -> int:
@@ -90,19 +97,19 @@ class Applied(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """Nothing of the unit was written: the put at ``index`` found version ``actual`` instead."""
+    """Nothing of the unit was written: ``puts[put]`` of the unit found version ``actual`` instead."""
 
-    index: int
+    put: int
     actual: int
 
 
 class Duplicate(NamedTuple):
-    """Nothing of the unit was written: the append at ``index`` has an id that is taken.
+    """Nothing of the unit was written: ``appends[append]`` of the unit has an id that is taken.
 
     ``sequence`` is that of the interaction which has it, 0 when an import's sequence is not after the head.
     """
 
-    index: int
+    append: int
     sequence: int
 
 
@@ -166,7 +173,7 @@ class Info(NamedTuple):
 class Trimmed(NamedTuple):
     """One step of retention: how many interactions went, and whether calling again would find more."""
 
-    count: int
+    removed: int
     more: bool = False
 
 
@@ -202,6 +209,10 @@ class Engine(ABC):
     must have its effect once and return the first outcome; receipts are kept ten minutes. Embedded stores,
     where no reply can be lost, may ignore it.
 
+    **Deadlines.** Writing primitives get a ``deadline``, a time of the running loop's clock: by then they must
+    have ended, with ``NotApplied`` if nothing was sent and ``Unknown`` if something was. Reads are cancelled
+    from outside when their time is over.
+
     **Errors.** ``NotApplied``, ``Unknown``, ``Rejected`` as described there; any other ``StorageError`` is final
     and surely wrote nothing. Drivers' exceptions never leave an engine, and no message shows a password.
     """
@@ -215,9 +226,9 @@ class Engine(ABC):
     max_group_units: int = 10_000
     """A group commit closes at this many units."""
 
-    def lane_of(self, unit: Unit) -> int:
-        """The lane (0 to ``lanes`` - 1) for the unit's slot; must not change while open."""
-        return hash(unit.slot) % self.lanes if self.lanes > 1 else 0
+    def lane_of(self, slot: Slot) -> int:
+        """The lane (0 to ``lanes`` - 1) for a slot; must not change while open."""
+        return hash(slot) % self.lanes if self.lanes > 1 else 0
 
     @abstractmethod
     async def open(self) -> Info:
@@ -225,7 +236,10 @@ class Engine(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything; nothing is in flight. Never raises for a connection that is broken already."""
+        """Release everything; nothing is in flight. Also called after an ``open`` that failed.
+
+        Never raises for a connection that is broken already.
+        """
 
     @abstractmethod
     def abandon(self) -> None:
@@ -235,7 +249,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    async def commit(self, attempt: str, units: Sequence[Unit]) -> list[Outcome]:
+    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
         """Judge and apply the units in order, and return when all is durable; one outcome per unit.
 
         Each unit is atomic; the group need not be. A unit that conflicts fails alone. The first write to an
@@ -281,7 +295,14 @@ class Engine(ABC):
 
     @abstractmethod
     async def trim(
-        self, attempt: str, agents: Sequence[str], pick: RetentionPick, *, dry_run: bool, limit: int
+        self,
+        attempt: str,
+        agents: Sequence[str],
+        pick: RetentionPick,
+        *,
+        dry_run: bool,
+        limit: int,
+        deadline: float,
     ) -> Trimmed:
         """Delete what the pick names from these agents' logs, about ``limit`` records a step at most.
 
@@ -289,7 +310,7 @@ class Engine(ABC):
         everything in one call (``more`` is False) and deletes nothing.
         """
 
-    async def drop_covered(self, attempt: str, pick: RetentionPick) -> int:
+    async def drop_covered(self, attempt: str, pick: RetentionPick, *, deadline: float) -> int:
         """Drop whole partitions of which the pick covers every row, and return how many interactions went.
 
         Called before ``trim`` when retention is for all agents. By default there are no partitions.
@@ -304,7 +325,7 @@ class Engine(ABC):
         return None
 
     @abstractmethod
-    async def erase(self, attempt: str, agent: str, *, limit: int) -> Erased:
+    async def erase(self, attempt: str, agent: str, *, limit: int, deadline: float) -> Erased:
         """Hide the agent at once, then remove about ``limit`` of its records and documents a step.
 
         Keeps its last sequence under a hash of the name. Calling for an agent that does not exist removes
@@ -332,5 +353,5 @@ class Engine(ABC):
 
 
 async def _no_damage() -> AsyncIterator[Damage]:
-    for damage in ():
+    for damage in list[Damage]():
         yield damage

@@ -1,0 +1,59 @@
+"""From what a store returns to what a caller gets: checksums checked, bodies decoded, damage named."""
+
+from __future__ import annotations
+
+from msgspec import MsgspecError
+from oacp_storage_core import CorruptDataError, Document, Interaction
+from oacp_storage_core.payload import decode
+from oacp_storage_core.times import from_us
+
+from oacp_storage_engine.checksum import document_crc, interaction_crc
+from oacp_storage_engine.primitives import Doc, DocKind, Record
+
+
+def to_interaction(agent: str, record: Record) -> Interaction:
+    """The interaction, or ``CorruptDataError`` when it is not as it was written."""
+    damage = record.damage
+    if damage is None:
+        if interaction_crc(agent, record.id, record.at_us, record.body) == record.crc:
+            try:
+                return Interaction(
+                    agent, record.id, record.sequence, from_us(record.at_us), decode(record.body)
+                )
+            except (ValueError, OverflowError, MsgspecError) as exc:
+                damage = str(exc)
+        else:
+            damage = "its checksum does not fit its content"
+    raise CorruptDataError(
+        f"interaction {record.sequence} of agent {agent!r} is damaged: {damage}; the others can be read, "
+        "and a backup may have it",
+        agent_id=agent,
+        sequence=record.sequence,
+    )
+
+
+def to_document(agent: str | None, kind: DocKind, doc: Doc) -> Document:
+    """The document, or ``CorruptDataError`` when it is not as it was written."""
+    damage = doc.damage
+    if damage is None:
+        if document_crc(kind, agent, doc.key, doc.at_us, doc.body) == doc.crc:
+            try:
+                return Document(doc.key, decode(doc.body), doc.version, from_us(doc.at_us))
+            except (ValueError, OverflowError, MsgspecError) as exc:
+                damage = str(exc)
+        else:
+            damage = "its checksum does not fit its content"
+    raise CorruptDataError(
+        f"{describe(agent, kind, doc.key)} is damaged: {damage}; storing it again replaces it",
+        agent_id=agent,
+        key=doc.key,
+    )
+
+
+def describe(agent: str | None, kind: DocKind, key: str) -> str:
+    """A document in words, for messages."""
+    if kind is DocKind.STATE:
+        return f"the state of agent {agent!r}"
+    if kind is DocKind.LEARNING:
+        return f"the learning data {key!r} of agent {agent!r}"
+    return f"the system state {key!r}"

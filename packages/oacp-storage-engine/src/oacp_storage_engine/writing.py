@@ -1,0 +1,57 @@
+"""Writing: the way of every unit through a lane, and what its refusal means for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from oacp_storage_core import DuplicateIdError, StorageError, VersionConflictError
+
+from oacp_storage_engine.codec import describe
+from oacp_storage_engine.group_commit import GroupCommit
+from oacp_storage_engine.primitives import Applied, Conflict, Duplicate, Slot, Unit
+from oacp_storage_engine.runtime import Runtime
+
+
+class Writing:
+    """The part of ``EngineStorage`` that commits units."""
+
+    _runtime: Callable[[], Awaitable[Runtime]]
+
+    async def _enter(self, slot: Slot) -> tuple[Runtime, GroupCommit, float]:
+        """A place in the slot's lane, waited for if it is crowded; submit without awaiting in between."""
+        runtime = await self._runtime()
+        lane = runtime.lane(slot)
+        deadline = runtime.deadline()
+        if lane.crowded:
+            await lane.enter(deadline)
+        return runtime, lane, deadline
+
+    async def _write(self, unit: Unit) -> Applied:
+        """Commit the unit; raises ``VersionConflictError`` or ``DuplicateIdError`` when it is refused."""
+        runtime, lane, deadline = await self._enter(unit.slot)
+        outcome = await runtime.submit(unit, unit.size, lane, deadline)
+        if isinstance(outcome, Applied):
+            return outcome
+        raise self._refusal(unit, outcome)
+
+    def _refusal(self, unit: Unit, outcome: Conflict | Duplicate) -> StorageError:
+        """The error for a unit that was judged and not applied."""
+        if isinstance(outcome, Conflict):
+            put = unit.puts[outcome.put]
+            return VersionConflictError.of(
+                describe(unit.agent, put.kind, put.key), put.expected or 0, outcome.actual
+            )
+        append = unit.appends[outcome.append]
+        what = f"interaction id {append.id!r} of agent {unit.agent!r}"
+        if unit.turn:
+            return DuplicateIdError(
+                f"{what} exists already, but not the whole turn with the same payloads; nothing was written: "
+                "repeat a turn exactly as it was, or give its interactions new ids"
+            )
+        if append.sequence is not None:
+            return DuplicateIdError(
+                f"{what} cannot be imported at sequence {append.sequence}: that place or id is taken by "
+                "something else; nothing was written: import into an empty agent"
+            )
+        where = f"is sequence {outcome.sequence}" if outcome.sequence else "occurs earlier in this call"
+        return DuplicateIdError(f"{what} {where}, with another payload; nothing was written: use a new id")
