@@ -67,8 +67,8 @@ class GroupCommit:
                 await place
         except TimeoutError:
             raise StorageTimeoutError(
-                "the queue of writes was full for the whole timeout; nothing was changed: write less at once, "
-                "or raise timeout="
+                "the queue of writes was full for the whole timeout; nothing was changed: write less at "
+                "once, or raise timeout="
             ) from None
         finally:
             if place.done() and not place.cancelled():

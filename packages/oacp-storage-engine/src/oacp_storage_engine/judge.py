@@ -1,7 +1,7 @@
 """The one judgement over units: who is applied, who conflicts, and what there is to write.
 
-A backend loads, under its locks, what ``wanted`` asks for into a ``Snapshot``, calls ``judge``, and writes the
-``Plan``. Both functions are pure; stores that cannot run Python (Redis) mirror them in their own language.
+A backend loads, under its locks, what ``wanted`` asks for into a ``Snapshot``, calls ``judge``, and writes
+the ``Plan``. Both functions are pure; stores that cannot run Python (Redis) mirror them in their language.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Stored(NamedTuple):
 class Wanted(NamedTuple):
     """What ``judge`` needs to know of the store: heads of agents, given ids, versions of documents.
 
-    Each is in the order of first use and without repetition; lock the agents in one order, for example sorted.
+    Each in the order of first use, without repetition; lock the agents in one order, for example sorted.
     """
 
     agents: list[str]
@@ -81,8 +81,8 @@ class Snapshot:
 class Plan:
     """What to write so that the outcomes are true, all of it in one atomic step.
 
-    ``heads`` holds the new last sequence of every agent that anything was written to, so its keys are also the
-    agents to list. ``documents`` holds the last state of each: to store, or None to delete.
+    ``heads`` holds the new last sequence of every agent that anything was written to, so its keys are also
+    the agents to list. ``documents`` holds the last state of each: to store, or None to delete.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _judge_unit(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
 
 
 def _existing(unit: Unit, snapshot: Snapshot) -> dict[int, int] | Duplicate:
-    """Which appends exist already, index to sequence; the index of an id given twice in the unit maps to 0."""
+    """Which appends exist already, index to sequence; an id given twice in the unit maps to 0."""
     found: dict[int, int] = {}
     if unit.agent is None:
         return found

@@ -85,7 +85,7 @@ class Lifecycle:
             yield
 
     def _opened(self, opening: asyncio.Task[Runtime]) -> None:
-        """The next use after a failure tries anew; a failure that nobody waited for is not worth a warning."""
+        """The next use after a failure tries anew; one that nobody waited for is not worth a warning."""
         if self._opening is opening:
             self._opening = None
         if not opening.cancelled():
@@ -110,6 +110,6 @@ def _closed_error() -> StorageClosedError:
 
 def _two_loops_error() -> StorageUsageError:
     return StorageUsageError(
-        "the storage is in use by another event loop that is still running (another thread?); give each loop a "
-        "storage of its own, or use SyncStorage, which may be shared by threads"
+        "the storage is in use by another event loop that is still running (another thread?); give each loop "
+        "a storage of its own, or use SyncStorage, which may be shared by threads"
     )

@@ -1,7 +1,7 @@
 """Iterators over a log: through history by pages, and live.
 
-They are objects, not generators, because a damaged record raises ``CorruptDataError`` out of ``__anext__`` and the
-iteration may go on after it.
+They are objects, not generators, because a damaged record raises ``CorruptDataError`` out of ``__anext__``
+and the iteration may go on after it.
 """
 
 from __future__ import annotations

@@ -152,8 +152,8 @@ class Hint(NamedTuple):
 class Page(NamedTuple):
     """A piece of a log in reading order, and the ``head``: the agent's last assigned sequence, 0 for none.
 
-    ``next`` is the exclusive bound to go on from (the new ``low`` forwards, the new ``high`` in reverse), None
-    when nothing within the bounds is left. A page may be empty and still have a ``next``.
+    ``next`` is the exclusive bound to go on from (the new ``low`` forwards, the new ``high`` in reverse),
+    None when nothing within the bounds is left. A page may be empty and still have a ``next``.
     """
 
     records: list[Record]
@@ -205,16 +205,16 @@ class Engine(ABC):
     same lane; reads and the other primitives any number of times at once. Each call may be cancelled, and
     must then leave the engine usable: what runs in a thread or transaction is finished or rolled back.
 
-    **Attempts.** ``commit``, ``trim`` and ``erase`` carry an attempt id. The same id again, after ``Unknown``,
-    must have its effect once and return the first outcome; receipts are kept ten minutes. Embedded stores,
-    where no reply can be lost, may ignore it.
+    **Attempts.** ``commit``, ``trim`` and ``erase`` carry an attempt id. The same id again, after
+    ``Unknown``, must have its effect once and return the first outcome; receipts are kept ten minutes.
+    Embedded stores, where no reply can be lost, may ignore it.
 
-    **Deadlines.** Writing primitives get a ``deadline``, a time of the running loop's clock: by then they must
-    have ended, with ``NotApplied`` if nothing was sent and ``Unknown`` if something was. Reads are cancelled
-    from outside when their time is over.
+    **Deadlines.** Writing primitives get a ``deadline``, a time of the running loop's clock: by then they
+    must have ended, with ``NotApplied`` if nothing was sent and ``Unknown`` if something was. Reads are
+    cancelled from outside when their time is over.
 
-    **Errors.** ``NotApplied``, ``Unknown``, ``Rejected`` as described there; any other ``StorageError`` is final
-    and surely wrote nothing. Drivers' exceptions never leave an engine, and no message shows a password.
+    **Errors.** ``NotApplied``, ``Unknown``, ``Rejected`` as described there; any other ``StorageError`` is
+    final and surely wrote nothing. Drivers' exceptions never leave an engine; no message shows a password.
     """
 
     lanes: int = 1

@@ -30,8 +30,8 @@ _ADVICE_UNKNOWN = (
 async def resend(call: Callable[[str], Awaitable[T]], deadline: float) -> T:
     """Await ``call(attempt)``, again after ``NotApplied`` and ``Unknown``, with growing pauses.
 
-    ``deadline`` is a time of the running loop's clock. Raises ``StorageTimeoutError`` when the write surely was
-    not applied by then, ``OutcomeUnknownError`` when it may have been, and ``Rejected`` or another
+    ``deadline`` is a time of the running loop's clock. Raises ``StorageTimeoutError`` when the write surely
+    was not applied by then, ``OutcomeUnknownError`` when it may have been, and ``Rejected`` or another
     ``StorageError`` of the primitive when that settles it.
     """
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def resend(call: Callable[[str], Awaitable[T]], deadline: float) -> T:
                     f"the connection was lost during a write, and then: {exc}; {_ADVICE_UNKNOWN}"
                 ) from exc
             raise
-        except Exception as exc:  # noqa: BLE001 - an engine's bug or a hung driver: nothing is known
+        except Exception as exc:  # an engine's bug or a hung driver: nothing is known
             raise OutcomeUnknownError(f"a write ended in {type(exc).__name__}; {_ADVICE_UNKNOWN}") from exc
         wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
         if loop.time() + wait >= deadline:

@@ -15,8 +15,8 @@ def pending_upgrades(
 ) -> list[tuple[int, Step]]:
     """The upgrade steps from schema ``found`` to ``current``, each with the version it leads to.
 
-    ``steps[n]`` leads from version n-1 to n. Raises ``SchemaVersionError`` for a newer store, and for an older
-    one that there is no way from. ``store`` describes the store in the message (no password).
+    ``steps[n]`` leads from version n-1 to n. Raises ``SchemaVersionError`` for a newer store, and for an
+    older one that there is no way from. ``store`` describes the store in the message (no password).
     """
     if found > current:
         raise SchemaVersionError(

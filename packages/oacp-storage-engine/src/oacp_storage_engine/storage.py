@@ -1,4 +1,4 @@
-"""``EngineStorage``: the whole interface over an ``Engine``; a backend derives from it and adds its options."""
+"""``EngineStorage``: the whole interface over an ``Engine``; a backend derives from it, with its options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from oacp_storage_engine.checksum import interaction_crc
 from oacp_storage_engine.codec import to_interaction
 from oacp_storage_engine.documents import Documents
 from oacp_storage_engine.lifecycle import Lifecycle
-from oacp_storage_engine.log_iterators import PAGE_BYTES, HistoryIterator, WatchIterator, hint_of
+from oacp_storage_engine.log_iterators import HistoryIterator, WatchIterator, hint_of
 from oacp_storage_engine.primitives import (
     Append,
     Applied,
@@ -123,10 +123,8 @@ class EngineStorage(Documents, Writing, Storage):
     async def get_interactions(self, agent_id: str, limit: int = 100) -> list[dict[str, Any]]:
         agent = check_name(agent_id)
         wanted = check_limit(limit)
-        newest_first: list[dict[str, Any]] = []
         history = HistoryIterator(self._runtime, agent, check_history(reverse=True, limit=wanted))
-        async for interaction in history:
-            newest_first.append(interaction.data)
+        newest_first = [interaction.data async for interaction in history]
         return newest_first[::-1]
 
     def iter_interactions(
@@ -239,8 +237,8 @@ class EngineStorage(Documents, Writing, Storage):
         if state is not None:
             put, data[""] = self._new_put(agent, DocKind.STATE, "", state, expected_version, at="$.state")
             puts.append(put)
-        for key, value in (learning or {}).items():
-            key = check_name(key, "learning key")
+        for name, value in (learning or {}).items():
+            key = check_name(name, "learning key")
             put, data[key] = self._new_put(agent, DocKind.LEARNING, key, value, at=f"$.learning[{key!r}]")
             puts.append(put)
         check_call_size(sum(len(one.body) for one in new) + sum(len(put.body or b"") for put in puts))
