@@ -89,11 +89,11 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run everything a change must pass; with arguments after ``--``, only pytest with them."""
+    others = [] if session.posargs else other_interpreters(session)
     install(session, "dev")
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    others = other_interpreters(session)
     run_lint(session)
     run_typecheck(session)
     run_build(session)
