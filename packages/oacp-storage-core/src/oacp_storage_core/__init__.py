@@ -36,7 +36,16 @@ from oacp_storage_core.errors import (
     UnsupportedOperationError,
     VersionConflictError,
 )
-from oacp_storage_core.records import Damage, DataKind, Deletion, Document, Durability, Health, Interaction, Turn
+from oacp_storage_core.records import (
+    Damage,
+    DataKind,
+    Deletion,
+    Document,
+    Durability,
+    Health,
+    Interaction,
+    Turn,
+)
 from oacp_storage_core.storage import Change, Storage, Where
 from oacp_storage_core.where import Predicate, Term, compile_where
 

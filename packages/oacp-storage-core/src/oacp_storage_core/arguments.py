@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from oacp_storage_core.coerce import coerce_payload
 from oacp_storage_core.errors import PayloadTooLargeError
 from oacp_storage_core.ids import new_id
-from oacp_storage_core.names import check_name
+from oacp_storage_core.names import check_name, check_prefix
 from oacp_storage_core.payload import MAX_CALL_BYTES, MAX_CALL_INTERACTIONS, encode
-from oacp_storage_core.records import Interaction
+from oacp_storage_core.records import Document, Interaction
 from oacp_storage_core.times import now_us, to_us
 from oacp_storage_core.where import Predicate, compile_where
+
+MAX_NUMBER = 2**53 - 1
+"""The greatest sequence or version: more than any log will ever hold, and exact in every store's numbers."""
 
 
 class NewInteraction(NamedTuple):
@@ -28,6 +30,16 @@ class NewInteraction(NamedTuple):
     body: bytes
     data: dict[str, Any]
     sequence: int = 0
+
+
+class NewDocument(NamedTuple):
+    """A document of an import that passed all checks; ``data`` is a fresh copy."""
+
+    key: str
+    version: int
+    at_us: int
+    body: bytes
+    data: dict[str, Any]
 
 
 class HistoryQuery(NamedTuple):
@@ -46,7 +58,7 @@ class HistoryQuery(NamedTuple):
         """Whether anything but sequence bounds decides about a record."""
         return self.where is not None or self.since_us is not None or self.until_us is not None
 
-    def admits(self, at_us: int, data: Mapping[str, Any]) -> bool:
+    def admits(self, at_us: int, data: dict[str, Any]) -> bool:
         """Whether time and ``where`` let a record of these bounds pass."""
         if self.since_us is not None and at_us < self.since_us:
             return False
@@ -64,12 +76,15 @@ class RetentionPick(NamedTuple):
 
 
 def check_limit(limit: object, what: str = "limit") -> int:
-    """A count of zero or more; ``ValueError`` for a negative one, ``TypeError`` for anything else."""
+    """A count or bound of zero or more; ``ValueError`` for a negative one, ``TypeError`` for what is no int.
+
+    What is over ``MAX_NUMBER`` becomes that: it makes no difference, and stores need not cope with more.
+    """
     if not isinstance(limit, int) or isinstance(limit, bool):
         raise TypeError(f"{what} must be an int, not {type(limit).__name__}")
     if limit < 0:
         raise ValueError(f"{what} must not be negative, it is {limit}")
-    return limit
+    return min(int(limit), MAX_NUMBER)
 
 
 def check_expected_version(expected: object) -> int | None:
@@ -79,7 +94,20 @@ def check_expected_version(expected: object) -> int | None:
 
 def check_payload(payload: object, coerce: bool, at: str = "$") -> tuple[bytes, dict[str, Any]]:
     """``payload.encode`` with the storage's ``coerce`` setting applied before."""
-    return encode(coerce_payload(payload) if coerce else payload, at=at)
+    if coerce:
+        from oacp_storage_core.coerce import coerce_payload
+
+        payload = coerce_payload(payload, at=at)
+    return encode(payload, at=at)
+
+
+def check_list(prefix: object, after: object, limit: object) -> tuple[str, str | None, int]:
+    """The arguments of the ``list_...`` methods."""
+    return (
+        check_prefix(prefix),
+        None if after is None else check_prefix(after, "after"),
+        check_limit(limit),
+    )
 
 
 def check_history(
@@ -109,9 +137,11 @@ def check_retention(
     before: datetime | None,
     keep_last: int | None,
 ) -> RetentionPick:
-    """The checked criteria of ``delete_interactions``; ``ValueError`` when there is none, or ids without agent."""
+    """The checked criteria of ``delete_interactions``; ``ValueError`` for none, or ids without agent."""
     if ids is None and before is None and keep_last is None:
-        raise ValueError("delete_interactions needs ids, before or keep_last: without a criterion nothing is deleted")
+        raise ValueError(
+            "delete_interactions needs ids, before or keep_last: without a criterion nothing is deleted"
+        )
     if ids is not None and agent_id is None:
         raise ValueError("delete_interactions with ids needs the agent_id that they belong to")
     if isinstance(ids, str):
@@ -150,7 +180,9 @@ def new_interactions(
 ) -> list[NewInteraction]:
     """The interactions of one call, within its limits. ``imported`` keeps given sequences (1 or more)."""
     if isinstance(interactions, Mapping | str | bytes | Interaction):
-        raise TypeError(f"interactions must be a list of dicts or Interaction records, not {type(interactions).__name__}")
+        raise TypeError(
+            f"interactions must be a list of dicts or Interaction records, not {type(interactions).__name__}"
+        )
     prepared: list[NewInteraction] = []
     total = 0
     for i, item in enumerate(interactions):
@@ -158,27 +190,52 @@ def new_interactions(
             raise PayloadTooLargeError(
                 f"more than {MAX_CALL_INTERACTIONS:,} interactions in one call; split it into several"
             )
+        at = f"$[{i}]"
         if isinstance(item, Interaction):
             if item.agent_id != agent_id:
-                raise ValueError(f"$[{i}]: the Interaction is of agent {item.agent_id!r}, the call is for {agent_id!r}")
-            if imported and check_limit(item.sequence, "sequence") == 0:
-                raise ValueError(f"$[{i}]: an imported Interaction needs its sequence (1 or more)")
-            body, data = check_payload(item.data, coerce, f"$[{i}]")
+                raise ValueError(
+                    f"{at}: the Interaction is of agent {item.agent_id!r}, the call is for {agent_id!r}"
+                )
+            body, data = check_payload(item.data, coerce, at)
             one = NewInteraction(
                 check_name(item.id, "interaction id"),
                 True,
                 to_us(item.timestamp),
                 body,
                 data,
-                item.sequence if imported else 0,
+                _given_number(item.sequence, f"{at}: the sequence of an imported Interaction")
+                if imported
+                else 0,
             )
+        elif imported:
+            raise TypeError(f"{at}: an import takes Interaction records, not {type(item).__name__}")
         else:
-            body, data = check_payload(item, coerce, f"$[{i}]")
+            body, data = check_payload(item, coerce, at)
             one = NewInteraction(new_id(), False, now_us(), body, data)
         prepared.append(one)
         total += len(one.body)
         check_call_size(total)
     return prepared
+
+
+def new_document(document: object, *, coerce: bool, is_state: bool = False) -> NewDocument:
+    """One document of an import: key, version, time and payload checked. A state's key is ``""``."""
+    if not isinstance(document, Document):
+        raise TypeError(f"an import takes Document records, not {type(document).__name__}")
+    body, data = check_payload(document.data, coerce)
+    return NewDocument(
+        "" if is_state else check_name(document.key, "key"),
+        _given_number(document.version, "the version of an imported Document"),
+        to_us(document.updated_at, "updated_at"),
+        body,
+        data,
+    )
+
+
+def _given_number(number: object, what: str) -> int:
+    if check_limit(number, what) != number or number == 0:
+        raise ValueError(f"{what} must be 1 to {MAX_NUMBER}, it is {number}")
+    return int(number)
 
 
 def check_call_size(total: int) -> None:

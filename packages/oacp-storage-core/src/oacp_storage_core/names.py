@@ -16,9 +16,8 @@ def check_name(name: object, what: str = "agent_id") -> str:
 
     Names are 1 to 512 bytes of UTF-8 without NUL; they are never folded, trimmed or normalised.
     """
-    if type(name) is str and name.isascii():
-        if 0 < len(name) <= MAX_NAME_BYTES and "\0" not in name:
-            return name
+    if type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME_BYTES and "\0" not in name:
+        return name
     if not isinstance(name, str):
         raise InvalidKeyError(f"{what} must be a str, not {type(name).__name__}")
     name = str.__str__(name)  # a subclass (StrEnum) stands for its text
@@ -29,17 +28,26 @@ def check_name(name: object, what: str = "agent_id") -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise InvalidKeyError(f"{what} {_shown(name)} contains a lone surrogate and is no valid text") from None
+        raise InvalidKeyError(
+            f"{what} {_shown(name)} contains a lone surrogate and is no valid text"
+        ) from None
     if size > MAX_NAME_BYTES:
-        raise InvalidKeyError(f"{what} {_shown(name)} has {size} bytes of UTF-8; at most {MAX_NAME_BYTES} are allowed")
+        raise InvalidKeyError(
+            f"{what} {_shown(name)} has {size} bytes of UTF-8; at most {MAX_NAME_BYTES} are allowed"
+        )
     return name
 
 
-def check_prefix(prefix: object) -> str:
-    """A prefix of names: like a name, but it may be empty; a longer one than any name matches none."""
+def check_prefix(prefix: object, what: str = "prefix") -> str:
+    """The beginning of names, or a bound between them: like a name, but of any length, even empty."""
     if not isinstance(prefix, str):
-        raise InvalidKeyError(f"prefix must be a str, not {type(prefix).__name__}")
-    return str.__str__(prefix)
+        raise InvalidKeyError(f"{what} must be a str, not {type(prefix).__name__}")
+    prefix = str.__str__(prefix)
+    if "\0" in prefix or any("\ud800" <= char <= "\udfff" for char in prefix):
+        raise InvalidKeyError(
+            f"{what} {_shown(prefix)} contains a NUL or a lone surrogate, which no name has"
+        )
+    return prefix
 
 
 def check_namespace(namespace: object) -> str:

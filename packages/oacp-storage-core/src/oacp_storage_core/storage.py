@@ -253,9 +253,7 @@ class Storage(StorageBackend):
         """
         raise self._unsupported(Capability.TURN)
 
-    async def list_agents(
-        self, *, prefix: str = "", after: str | None = None, limit: int = 100
-    ) -> list[str]:
+    async def list_agents(self, *, prefix: str = "", after: str | None = None, limit: int = 100) -> list[str]:
         """Agent ids in code-point order, from each agent's first write until ``delete_agent`` (AGENTS)."""
         raise self._unsupported(Capability.AGENTS)
 

@@ -5,16 +5,18 @@ A ``where`` is a mapping from path to value or to operators; all must hold. See 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from oacp_storage_core.errors import InvalidPayloadError
-from oacp_storage_core.payload import encode
+from oacp_storage_core.payload import encode_value
 
 Operator = Literal["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$exists"]
 OPERATORS: frozenset[str] = frozenset(get_args(Operator))
 
 _MISSING: Any = object()
+_BAD_ESCAPE = re.compile("~(?![01])")
 
 
 class Term(NamedTuple):
@@ -37,7 +39,8 @@ class Predicate:
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
 
-    def __call__(self, payload: Mapping[str, Any]) -> bool:
+    def __call__(self, payload: dict[str, Any]) -> bool:
+        """Whether all terms hold for the payload."""
         return all(_COMPARE[term.operator](lookup(payload, term.path), term.value) for term in self.terms)
 
 
@@ -60,7 +63,11 @@ def compile_where(where: object) -> Predicate | None:
         if not isinstance(path, str):
             raise ValueError(f"where: the path {path!r} must be a str, not {type(path).__name__}")
         segments = parse_path(path)
-        if isinstance(wanted, Mapping) and wanted and all(isinstance(k, str) and k[:1] == "$" for k in wanted):
+        if (
+            isinstance(wanted, Mapping)
+            and wanted
+            and all(isinstance(k, str) and k[:1] == "$" for k in wanted)
+        ):
             terms.extend(_term(path, segments, operator, value) for operator, value in wanted.items())
         else:
             terms.append(_term(path, segments, "$eq", wanted))
@@ -68,22 +75,23 @@ def compile_where(where: object) -> Predicate | None:
 
 
 def parse_path(path: str) -> tuple[str, ...]:
-    """The segments of a dotted path or a JSON Pointer; ``ValueError`` for a broken pointer escape."""
+    """The segments of a dotted path or a JSON Pointer; ``ValueError`` for a broken one."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"where: the path {path!a} has a lone surrogate, which no payload has") from None
     if not path.startswith("/"):
         return tuple(path.split("."))
-    segments = []
-    for part in path[1:].split("/"):
-        if "~" in part.replace("~0", "").replace("~1", ""):
-            raise ValueError(f"where: {path!r} is not a JSON Pointer: write ~ as ~0 and / as ~1")
-        segments.append(part.replace("~1", "/").replace("~0", "~"))
-    return tuple(segments)
+    if _BAD_ESCAPE.search(path):
+        raise ValueError(f"where: {path!r} is not a JSON Pointer: write ~ as ~0 and / as ~1")
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/"))
 
 
-def lookup(payload: Any, path: tuple[str, ...]) -> Any:
+def lookup(payload: dict[str, Any], path: tuple[str, ...]) -> Any:
     """The value at the path, or a private marker that equals nothing when there is none."""
-    value = payload
+    value: Any = payload
     for segment in path:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(segment, _MISSING)
         elif isinstance(value, list) and _is_index(segment) and int(segment) < len(value):
             value = value[int(segment)]
@@ -101,15 +109,19 @@ def _is_index(segment: str) -> bool:
 
 def _term(path: str, segments: tuple[str, ...], operator: str, value: object) -> Term:
     if operator not in OPERATORS:
-        raise ValueError(f"where: {path!r} uses {operator!r}; the operators are {', '.join(get_args(Operator))}")
+        raise ValueError(
+            f"where: {path!r} uses {operator!r}; the operators are {', '.join(get_args(Operator))}"
+        )
     if operator == "$exists" and not isinstance(value, bool):
         raise ValueError(f"where: {path!r}: $exists takes True or False, not {type(value).__name__}")
     if operator == "$in" and not isinstance(value, list | tuple):
         raise ValueError(f"where: {path!r}: $in takes a list, not {type(value).__name__}")
-    if operator == "$in" and isinstance(value, tuple):
-        value = list(value)
+    at = f"where {path!r}"
     try:
-        plain = encode({"value": value}, at=f"where {path!r}")[1]["value"]
+        if operator == "$in" and isinstance(value, list | tuple):
+            plain = [encode_value(item, at=f"{at}: $in[{i}]")[1] for i, item in enumerate(value)]
+        else:
+            plain = encode_value(value, at=at)[1]
     except InvalidPayloadError as exc:
         raise ValueError(str(exc)) from exc
     return Term(segments, operator, plain)  # type: ignore[arg-type]  # checked against OPERATORS above
@@ -121,7 +133,7 @@ def _is_number(value: object) -> bool:
 
 def equal(one: Any, other: Any) -> bool:
     """Equality of JSON values: numbers by exact value, booleans only with booleans, objects without order."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+    if isinstance(one, dict) and isinstance(other, dict):
         return len(one) == len(other) and all(k in other and equal(v, other[k]) for k, v in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(equal, one, other))
