@@ -143,11 +143,20 @@ def test_tools_know_every_member() -> None:
     names = {project(member)["project"]["name"] for member in MEMBERS}
     tools = WORKSPACE["tool"]
     assert set(tools["uv"]["sources"]) == names
-    found = {f"$MYPY_CONFIG_FILE_DIR/{(member / 'src').relative_to(ROOT).as_posix()}" for member in MEMBERS}
-    assert set(tools["mypy"]["mypy_path"]) == found
+    found = {member.relative_to(ROOT).as_posix() for member in MEMBERS}
+    helpers = {f"{path}/tests" for path in found}
+    assert set(tools["pytest"]["ini_options"]["pythonpath"]) == helpers
+    checked = {path.removeprefix("$MYPY_CONFIG_FILE_DIR/") for path in tools["mypy"]["mypy_path"]}
+    assert checked == {f"{path}/src" for path in found} | helpers
     assert set(tools["coverage"]["run"]["source_pkgs"]) == {name.replace("-", "_") for name in names}
     stand_ins = {requirement_name(item) for item in tools["uv"].get("override-dependencies", [])}
     assert not stand_ins & names, "a package of the workspace needs no stand-in"
+
+
+def test_what_tests_share_has_a_name_of_its_own() -> None:
+    files = [file for member in MEMBERS for file in (member / "tests").glob("*.py")]
+    names = [file.stem for file in files if not file.stem.startswith("test_") and file.stem != "conftest"]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
