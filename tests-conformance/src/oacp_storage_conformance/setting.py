@@ -1,0 +1,164 @@
+"""``Setting``: where a test works, what applies there, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import uuid4
+
+import pytest
+from oacp_storage_core import Capability, Storage
+
+from oacp_storage_conformance.clause import Subject, Trait, clause_of
+from oacp_storage_conformance.sources import Source, build, shown, to_plain
+from oacp_storage_conformance.tamper import NotTampered, Tamper
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from oacp_storage_conformance.place import Place
+
+FACTS = "oacp_storage_facts"
+"""The report property that carries what a test found out about its target to the grade."""
+
+
+class Setting:
+    """The source of a test and the part of the store that the test may use.
+
+    Where the backend declares NAMESPACES, each test works in a new namespace ``conformance-...`` and removes
+    what it wrote. Otherwise it relies on the fixture ``storage_source`` for a fresh place; a store given on
+    the command line is not fresh, so there it uses agents ``conformance-...`` only, and tests that act on the
+    whole place do not run.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest, source: Source, tamper: Tamper | None, *, shared: bool) -> None:
+        clause = clause_of(request.function)
+        if clause is None:
+            raise TypeError(f"{request.node.nodeid} uses a fixture that is the suite's own")
+        self.clause = clause
+        self.source = source
+        self.shared = shared
+        self.seed = int(request.config.getoption("oacp_storage_seed"))
+        self.derandomize = bool(request.config.getoption("oacp_storage_derandomize"))
+        self.seconds = float(request.config.getoption("oacp_storage_seconds"))
+        self._request = request
+        self._tamper = tamper
+        self._token = uuid4().hex[:12]
+        self._leftovers: list[str] = []
+        bare = build(source)
+        self.namespace = f"conformance-{self._token}" if Capability.NAMESPACES in bare.capabilities else None
+        self._case = _case_of(request)
+        self._facts: dict[str, Any] = {"source": shown(source)}
+        request.node.user_properties.append((FACTS, self._facts))
+        self._require(bare)
+
+    # --- what applies -------------------------------------------------------------------------------------
+
+    def settle(self, storage: Storage) -> None:
+        """Look again once the storage is open, when its capabilities are final."""
+        self._require(storage)
+
+    def _require(self, storage: Storage) -> None:
+        declared: set[Subject] = {*storage.capabilities, Trait.CORE}
+        if storage.durable:
+            declared.add(Trait.DURABLE)
+        if storage.multiprocess:
+            declared.add(Trait.MULTIPROCESS)
+        if self._tamper is not None and self._tamper.network:
+            declared.add(Trait.NETWORK)
+        self._facts["declared"] = sorted(declared)
+        self._facts["backend"] = type(storage).__name__
+        for needed in self.clause.needs[self._case]:
+            if needed is not Trait.SCHEMA and needed not in declared:
+                self.does_not_apply(f"{needed} is not declared")
+        if self.clause.tamper and self._tamper is None:
+            self.cannot_run("it needs the fixture storage_tamper")
+        if self.clause.alone and self.shared and self.namespace is None:
+            self.cannot_run("it acts on the whole place, and this store may hold other data")
+        if Trait.MULTIPROCESS in self.clause.needs[self._case]:
+            try:
+                to_plain(self.source)
+            except ValueError as exc:
+                self.cannot_run(str(exc))
+
+    def does_not_apply(self, reason: str) -> NoReturn:
+        """End the test: it speaks of something that this backend does not promise."""
+        self._facts["outcome"] = "not applicable"
+        self._facts["reason"] = reason
+        pytest.skip(f"does not apply: {reason}")
+
+    def cannot_run(self, reason: str) -> NoReturn:
+        """End the test: it applies, but cannot be run here; the grade counts it as not run."""
+        self._facts["outcome"] = "not run"
+        self._facts["reason"] = reason
+        pytest.skip(f"not run: {reason}")
+
+    def refused(self) -> None:
+        """Note that the test saw a refusal that the contract asks for."""
+        self._facts["outcome"] = "refused"
+
+    # --- building and naming ------------------------------------------------------------------------------
+
+    def build(self, **options: Any) -> Storage:
+        """A new storage at this place, not opened."""
+        return build(self.source, **self.options, **options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that make a storage work at this place."""
+        return {} if self.namespace is None else {"namespace": self.namespace}
+
+    def name(self, label: str) -> str:
+        """A name at this place for the label, which is the label itself wherever that is possible."""
+        if self.namespace is not None or not self.shared:
+            return label
+        name = f"conformance-{self._token}-{label}"
+        while len(name.encode()) > 512:
+            name = name[:-1]
+        return name
+
+    def open(self) -> AbstractAsyncContextManager[Place]:
+        """The place with an open storage, for a test that runs its own event loop."""
+        from oacp_storage_conformance.place import at
+
+        return at(self)
+
+    @property
+    def job(self) -> str:
+        """The source and options as JSON, for other processes."""
+        return json.dumps({"source": to_plain(self.source), "options": self.options})
+
+    # --- tampering and tidying ----------------------------------------------------------------------------
+
+    @property
+    def tamper(self) -> Tamper:
+        """The second path into the store, of a test that declared that it needs one."""
+        if self._tamper is None:
+            raise TypeError("the test does not declare tamper=True")
+        return self._tamper
+
+    @property
+    def tidy(self) -> bool:
+        """Whether what the test wrote can and should be removed."""
+        declared = self._facts["declared"]
+        return self.namespace is not None and Capability.AGENTS in declared and not self.clause.tamper
+
+    def leave_behind(self, what: str) -> None:
+        """Note something that could not be removed, for the end of the session."""
+        self._facts.setdefault("left", []).append(what)
+
+
+def tampered(setting: Setting, change: str, *args: Any, **kwargs: Any) -> Any:
+    """Call the tamper's method ``change``; the test counts as not run where the tamper lacks it."""
+    try:
+        return getattr(setting.tamper, change)(*args, **kwargs)
+    except NotTampered as exc:
+        setting.cannot_run(f"storage_tamper has no {exc}")
+
+
+def _case_of(request: pytest.FixtureRequest) -> str:
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is None or "case" not in callspec.indices:
+        return ""
+    clause = clause_of(request.function)
+    return "" if clause is None else list(clause.needs)[callspec.indices["case"]]

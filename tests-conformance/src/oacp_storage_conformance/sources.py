@@ -1,0 +1,78 @@
+"""Sources: how the suite builds storages, in this process and in others, without connecting yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from oacp_storage_core import Storage, StorageBackend, adapt, create_storage
+
+Source = str | Mapping[str, Any] | Callable[..., StorageBackend]
+"""A configured name, URL or mapping as ``open_storage`` takes it; or, for a class that is not installed, a
+callable that takes options as keywords and returns a new instance each time."""
+
+_NAMESPACE_IN_URL = re.compile(r"([?&])namespace=[^&]*&?")
+_USERINFO = re.compile(r"://[^/@\s]*@")
+
+
+def build(source: Source, **options: Any) -> Storage:
+    """A new storage at the source, not opened; ``options`` win over those of the source."""
+    if isinstance(source, str | Mapping):
+        return create_storage(_without_namespace(source) if "namespace" in options else source, **options)
+    backend = source(**options)
+    return backend if isinstance(backend, Storage) else adapt(backend)
+
+
+def _without_namespace(source: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """The source without a namespace of its own, which the suite replaces by one that it made up."""
+    if isinstance(source, Mapping):
+        return {key: value for key, value in source.items() if key != "namespace"}
+    return _NAMESPACE_IN_URL.sub(r"\1", source).rstrip("?&") if "://" in source else source
+
+
+def shown(source: Source) -> str:
+    """The source for people, without the password that a URL may hold."""
+    if isinstance(source, str):
+        return _USERINFO.sub("://***@", source)
+    if isinstance(source, Mapping):
+        return str(source.get("backend", "a URL"))
+    return getattr(source, "__qualname__", type(source).__qualname__)
+
+
+def password_of(source: Source) -> str | None:
+    """The password in the source, which must not be seen anywhere; None when there is none to see."""
+    if isinstance(source, Mapping):
+        given = source.get("password") or source.get("url")
+        if not isinstance(given, str):
+            return None
+        return password_of(given) if "://" in given else given
+    if isinstance(source, str) and (found := re.search(r"://[^/@\s:]*:([^/@\s]+)@", source)):
+        return found.group(1)
+    return None
+
+
+def to_plain(source: Source) -> Any:
+    """The source as JSON for another process; ``ValueError`` for a callable that cannot be imported there."""
+    if isinstance(source, str):
+        return source
+    if isinstance(source, Mapping):
+        return dict(source)
+    module, name = getattr(source, "__module__", None), getattr(source, "__qualname__", "<locals>")
+    if module is None or "<locals>" in name:
+        raise ValueError("a source for several processes must be a name, a URL, a mapping or an importable callable")
+    return {"callable": f"{module}:{name}"}
+
+
+def from_plain(plain: Any) -> Source:
+    """The source that ``to_plain`` wrote."""
+    if isinstance(plain, Mapping) and set(plain) == {"callable"}:
+        module, _, name = plain["callable"].partition(":")
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        callable_source: Source = found
+        return callable_source
+    source: Source = plain
+    return source

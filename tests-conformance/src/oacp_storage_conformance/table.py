@@ -1,0 +1,57 @@
+"""The grade as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from oacp_storage_conformance.clause import Trait
+from oacp_storage_conformance.grading import Row, Target, Verdict, grade
+
+if TYPE_CHECKING:
+    from oacp_storage_conformance.listing import ListedTest
+
+_STYLES: dict[Verdict, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "incomplete": "yellow",
+    "refused": "cyan",
+    "not declared": "dim",
+    "not run": "dim",
+}
+
+
+def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: bool) -> str:
+    """The table of one target, as text for a terminal of ``width`` columns."""
+    rows = grade(target, listed)
+    table = Table(title=escape(f"{target.name}: {target.backend or 'nothing'} at {target.source or 'no place'}"))
+    table.add_column("capability")
+    for heading in ("tests", "passed", "failed", "refused", "not run"):
+        table.add_column(heading, justify="right")
+    table.add_column("grade")
+    for row in rows:
+        counts = (row.tests, row.passed, row.failed, row.refused, row.not_run)
+        table.add_row(row.subject, *(str(n) if n else "-" for n in counts), _colored(row))
+    out = StringIO()
+    console = Console(file=out, width=max(width, 80), force_terminal=color, color_system="standard" if color else None)
+    console.print(table)
+    console.print(_summary(target, rows), highlight=False)
+    return out.getvalue()
+
+
+def _colored(row: Row) -> str:
+    style = _STYLES[row.verdict]
+    return f"[{style}]{row.verdict}[/{style}]"
+
+
+def _summary(target: Target, rows: Sequence[Row]) -> str:
+    promised = [row for row in rows if row.declared]
+    proven = sum(row.verdict == "passed" for row in promised)
+    durable = "yes" if Trait.DURABLE in target.declared else "no"
+    multiprocess = "yes" if Trait.MULTIPROCESS in target.declared else "no"
+    return f"durable: {durable}   multiprocess: {multiprocess}   proven: {proven} of {len(promised)} promised"
