@@ -1,0 +1,69 @@
+"""One event loop in a daemon thread, shared by every ``SyncStorage`` of the process and started at first use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from oacp_storage_core.errors import StorageUsageError
+
+_T = TypeVar("_T")
+
+
+class BackgroundLoop:
+    """An event loop that runs in a thread of its own until the process ends; nothing waits for that thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="oacp-storage-sync", daemon=True)
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run the coroutine in the loop and wait for its result, from any other thread.
+
+        When the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled. Raises
+        ``StorageUsageError`` in the loop's own thread, where waiting would never end.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise StorageUsageError(
+                "SyncStorage was called from its own event loop (in a change function, perhaps), where it would "
+                "wait for itself; use the storage that it wraps, and await it there"
+            )
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # changes nothing where the exception is the coroutine's own
+            raise
+
+
+_guard = threading.Lock()
+_current: BackgroundLoop | None = None
+_of_parents: list[BackgroundLoop] = []
+"""Inherited by fork, and kept from being collected, which would close descriptors shared with the parent."""
+
+
+def background_loop() -> BackgroundLoop:
+    """The loop of this process."""
+    global _current  # noqa: PLW0603 - one loop for all is the purpose
+    with _guard:
+        if _current is None:
+            _current = BackgroundLoop()
+        return _current
+
+
+def _after_fork() -> None:
+    """A child has no thread but the one that forked: it starts a loop of its own when it needs one."""
+    global _current, _guard  # noqa: PLW0603 - as above; the guard may be held by a thread that is no more
+    _guard = threading.Lock()
+    if _current is not None:
+        _of_parents.append(_current)
+        _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
