@@ -325,11 +325,12 @@ class Engine(ABC):
         return None
 
     @abstractmethod
-    async def erase(self, attempt: str, agent: str, *, limit: int, deadline: float) -> Erased:
-        """Hide the agent at once, then remove about ``limit`` of its records and documents a step.
+    async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
+        """One step of deleting an agent: about ``limit`` of its records and documents at most.
 
-        Keeps its last sequence under a hash of the name. Calling for an agent that does not exist removes
-        nothing. An agent re-created between two steps is not touched by the later ones.
+        The first step (``begin``) hides the agent at once, and all it has; it keeps the last sequence under a
+        hash of the name. Later steps remove only what was hidden under this name before, whoever hid it: an
+        agent that was re-created meanwhile is not touched. Of an agent that does not exist nothing is removed.
         """
 
     @abstractmethod

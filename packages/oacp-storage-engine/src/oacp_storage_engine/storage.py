@@ -291,8 +291,9 @@ class EngineStorage(Documents, Writing, Storage):
     async def delete_agent(self, agent_id: str) -> Deletion:
         agent = check_name(agent_id)
         total = Erased()
+        step: Erased | None = None
         while True:
-            step = await self._erase_step(agent)
+            step = await self._erase_step(agent, begin=step is None)
             total = Erased(
                 total.interactions + step.interactions,
                 total.states + step.states,
@@ -301,11 +302,11 @@ class EngineStorage(Documents, Writing, Storage):
             if not step.more:
                 return Deletion(agent, total.interactions, total.states, total.learning)
 
-    async def _erase_step(self, agent: str) -> Erased:
+    async def _erase_step(self, agent: str, *, begin: bool) -> Erased:
         runtime = await self._runtime()
         return await runtime.write(
             lambda attempt, deadline: runtime.engine.erase(
-                attempt, agent, limit=_ERASE_STEP, deadline=deadline
+                attempt, agent, begin=begin, limit=_ERASE_STEP, deadline=deadline
             )
         )
 
