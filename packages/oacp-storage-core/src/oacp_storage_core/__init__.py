@@ -52,14 +52,16 @@ from oacp_storage_core.where import Predicate, Term, compile_where
 if TYPE_CHECKING:
     from oacp_storage_core.adapter import adapt
     from oacp_storage_core.config import create_storage, open_storage
-    from oacp_storage_core.hooks import hookimpl
+    from oacp_storage_core.hooks import HookConfig, hookimpl
     from oacp_storage_core.memory import MemoryStorage
     from oacp_storage_core.registry import BackendInfo, available_backends, load_backend
     from oacp_storage_core.sync import SyncStorage
+    from oacp_storage_core.urls import redact_url, split_url
     from oacp_storage_core.wrapper import StorageWrapper
 
 _LAZY = {
     "BackendInfo": "registry",
+    "HookConfig": "hooks",
     "MemoryStorage": "memory",
     "StorageWrapper": "wrapper",
     "SyncStorage": "sync",
@@ -69,6 +71,8 @@ _LAZY = {
     "hookimpl": "hooks",
     "load_backend": "registry",
     "open_storage": "config",
+    "redact_url": "urls",
+    "split_url": "urls",
 }
 
 
@@ -104,6 +108,7 @@ __all__ = [
     "Durability",
     "Health",
     "HistoryQuery",
+    "HookConfig",
     "Interaction",
     "InvalidKeyError",
     "InvalidPayloadError",
@@ -136,4 +141,6 @@ __all__ = [
     "hookimpl",
     "load_backend",
     "open_storage",
+    "redact_url",
+    "split_url",
 ]

@@ -38,6 +38,10 @@ class StorageBackend(ABC):
     multiprocess: ClassVar[bool] = True
     """Whether several processes may use the same store at once."""
 
+    relative_urls: ClassVar[bool] = False
+    """Whether ``scheme:///x`` names the relative path x. Then, in a configuration file, it is relative to that
+    file; the class is given an absolute one, ``scheme:////directory/x``."""
+
     def __init_subclass__(cls, *, interface: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if interface is not None:
