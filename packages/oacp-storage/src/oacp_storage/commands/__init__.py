@@ -1,0 +1,1 @@
+"""The commands: one file each, a function of the name of its file."""

@@ -1,0 +1,45 @@
+"""``oacp-storage copy``: everything from one storage to another."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from oacp_storage.copying import copy_storage
+from oacp_storage.exits import Status
+from oacp_storage.screen import progress_bar
+from oacp_storage_core import open_storage
+
+
+def copy(
+    source: Annotated[str, Parameter(name="--from", help="The STORAGE to read.")],
+    target: Annotated[str, Parameter(name="--to", help="The STORAGE to write to.")],
+) -> int:
+    """Copy everything from one storage to another.
+
+    Interactions keep their ids, sequences and times, and states, learning data and system state their versions.
+    An interrupted copy can be run again and goes on where it was. Copy while nobody writes, or run it once more
+    afterwards.
+    """
+    asyncio.run(_copy(source, target))
+    return Status.OK
+
+
+async def _copy(source: str, target: str) -> None:
+    async with open_storage(source) as old, open_storage(target) as new:
+        with progress_bar() as bar:
+            task = bar.add_task("copying", total=None)
+            summary = await copy_storage(
+                old,
+                new,
+                progress=lambda summary: bar.update(
+                    task, completed=summary.interactions, description=f"{summary.agents:,} agents"
+                ),
+            )
+    sys.stdout.write(
+        f"{summary.interactions:,} interactions and {summary.documents:,} documents of {summary.agents:,} agents "
+        "are in the target\n"
+    )

@@ -1,0 +1,75 @@
+"""``oacp-storage export``: the interactions of a storage as JSON Lines."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from cyclopts import Parameter
+
+from oacp_storage.exits import Status, Stop
+from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
+from oacp_storage.parameters import StorageArgument
+from oacp_storage.screen import progress_bar, visible
+from oacp_storage_core import Storage, open_storage
+
+
+def export(
+    storage: StorageArgument = None,
+    file: Annotated[
+        str,
+        Parameter(
+            name="--to",
+            help="The file to write, compressed if it ends in .gz or .zst; - is stdout.",
+            show_default=True,
+        ),
+    ] = "-",
+    *,
+    agent: Annotated[
+        list[str] | None,
+        Parameter(negative=(), help="Only this agent; may be given several times."),
+    ] = None,
+) -> int:
+    """Write the interactions of a storage to a file of JSON Lines.
+
+    One interaction a line, with id and timestamp, by agent in code-point order and then by sequence: what
+    `oacp-storage import` reads. The file appears when it is complete; until then one of that name stays as it is.
+    """
+    summary = asyncio.run(_export(storage, file, agent))
+    for reason in summary.reasons:
+        sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
+    if summary.damaged > len(summary.reasons):
+        sys.stderr.write(f"... and {summary.damaged - len(summary.reasons):,} more damaged interactions\n")
+    sys.stderr.write(
+        f"{summary.interactions:,} interactions of {summary.agents:,} agents"
+        + (f" written to {file}\n" if file != "-" else "\n")
+    )
+    return Status.FOUND if summary.damaged else Status.OK
+
+
+async def _export(source: str | None, file: str, agents: list[str] | None) -> ExportSummary:
+    async with open_storage(source) as storage:
+        for agent_id in agents or ():
+            if not await has_agent(storage, agent_id):
+                raise Stop(f"the storage has no agent {agent_id!r}; nothing was written", Status.USAGE)
+        if file == "-":
+            summary = await _write(storage, sys.stdout.buffer, agents)
+            sys.stdout.buffer.flush()
+            return summary
+        with replaced(Path(file)) as stream:
+            return await _write(storage, stream, agents)
+
+
+async def _write(storage: Storage, stream: BinaryIO, agents: list[str] | None) -> ExportSummary:
+    with progress_bar() as bar:
+        task = bar.add_task("exporting", total=None)
+        return await export_lines(
+            storage,
+            stream,
+            agents=agents,
+            progress=lambda summary: bar.update(
+                task, completed=summary.interactions, description=f"{summary.agents:,} agents"
+            ),
+        )

@@ -1,0 +1,65 @@
+"""``oacp-storage import``: interactions from JSON Lines into a storage."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from oacp_storage.exits import Status
+from oacp_storage.importing import ImportSummary, import_lines
+from oacp_storage.lines import Input, open_input
+from oacp_storage.parameters import TargetStorage
+from oacp_storage.screen import progress_bar, visible
+from oacp_storage_core import open_storage
+
+
+def import_(
+    file: Annotated[
+        str, Parameter(help="A file of JSON Lines, plain, .gz or .zst (told by its first bytes); - is stdin.")
+    ],
+    /,
+    *,
+    to: TargetStorage = None,
+    strict: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Stop at the first malformed line.")
+    ] = False,
+) -> int:
+    """Bring interactions from a file of JSON Lines into a storage.
+
+    Each line is {"agent_id": ..., "interaction": {...}}, with "id" and "timestamp" (ISO 8601 with a time zone)
+    where they are known. Importing the same file again adds nothing twice; an interrupted import goes on where
+    it was. Malformed lines are reported and left out; the exit status is then 1.
+    """
+    begun = time.monotonic()
+    with open_input(file) as source:
+        summary = asyncio.run(_import(source, to, strict))
+    for number, reason in summary.reasons:
+        sys.stderr.write(f"line {number}: {visible(reason)}\n")
+    if summary.malformed > len(summary.reasons):
+        sys.stderr.write(f"... and {summary.malformed - len(summary.reasons):,} more malformed lines\n")
+    if strict and summary.malformed:
+        sys.stderr.write("stopped there; the lines before it are stored\n")
+    sys.stdout.write(
+        f"{summary.lines:,} lines in {time.monotonic() - begun:.1f} s: {summary.added:,} added, "
+        f"{summary.already_there:,} already there, {summary.malformed:,} malformed\n"
+    )
+    return Status.FOUND if summary.malformed else Status.OK
+
+
+async def _import(source: Input, to: str | None, strict: bool) -> ImportSummary:
+    async with open_storage(to) as storage:
+        with progress_bar() as bar:
+            task = bar.add_task("importing", total=source.size)
+            return await import_lines(
+                storage,
+                source.lines(),
+                default_time=source.modified,
+                strict=strict,
+                progress=lambda summary: bar.update(
+                    task, completed=source.consumed, description=f"{summary.lines:,} lines"
+                ),
+            )

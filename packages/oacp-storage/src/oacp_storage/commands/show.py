@@ -1,0 +1,120 @@
+"""``oacp-storage show``: one agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from oacp_storage.exits import Status, Stop
+from oacp_storage.exporting import has_agent
+from oacp_storage.parameters import AsJson, StorageArgument
+from oacp_storage.screen import visible
+from oacp_storage_core import Capability, Document, Storage, open_storage
+
+_LONG = 2_000
+_LEARNING = 100
+
+
+def show(
+    agent: Annotated[str, Parameter(help="The agent's name.")],
+    storage: StorageArgument = None,
+    *,
+    last: Annotated[int, Parameter(validator=Number(gte=0), help="How many interactions to show.")] = 10,
+    as_json: AsJson = False,
+) -> int:
+    """Show an agent: its newest interactions, state and learning data.
+
+    Long payloads are cut; --json prints everything as one object.
+    """
+    asyncio.run(_show(agent, storage, last, as_json))
+    return Status.OK
+
+
+async def _show(agent_id: str, source: str | None, last: int, as_json: bool) -> None:
+    async with open_storage(source) as storage:
+        if Capability.AGENTS not in storage.capabilities:
+            described = await _describe_plainly(storage, agent_id, last)
+        elif await has_agent(storage, agent_id):
+            described = await _describe(storage, agent_id, last)
+        else:
+            raise Stop(f"the storage has no agent {agent_id!r}", Status.USAGE)
+    if as_json:
+        sys.stdout.write(json.dumps(described, indent=2) + "\n")
+        return
+    sys.stdout.write("\n".join(_in_words(described)) + "\n")
+
+
+def _in_words(described: dict[str, Any]) -> list[str]:
+    count = "" if described["count"] is None else f": {described['count']:,} interactions"
+    lines = [f"{visible(described['agent_id'])}{count}"]
+    if described["state"] is not None:
+        lines += ["", *_document("state", described["state"])]
+    for document in described["learning"]:
+        lines += ["", *_document(f"learned {visible(document['key'])}", document)]
+    if described["more_learning"]:
+        lines += ["", "... and more learning data"]
+    for one in described["interactions"]:
+        title = f"#{one['sequence']}  {one['timestamp']}  {visible(one['id'])}" if "id" in one else "-"
+        lines += ["", title, _payload(one["interaction"])]
+    return lines
+
+
+async def _describe(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
+    newest = [one async for one in storage.iter_interactions(agent_id, reverse=True, limit=last)]
+    state = await storage.get_agent_state_document(agent_id)
+    learning = await storage.list_learning_data(agent_id, limit=_LEARNING + 1)
+    return {
+        "agent_id": agent_id,
+        "count": await storage.count_interactions(agent_id),
+        "state": None if state is None else _plain(state),
+        "learning": [_plain(document) for document in learning[:_LEARNING]],
+        "more_learning": len(learning) > _LEARNING,
+        "interactions": [
+            {
+                "sequence": one.sequence,
+                "id": one.id,
+                "timestamp": one.timestamp.isoformat(),
+                "interaction": one.data,
+            }
+            for one in reversed(newest)
+        ],
+    }
+
+
+async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
+    """From a backend with the four methods alone, which cannot tell whether there is such an agent."""
+    state = await storage.get_agent_state(agent_id)
+    interactions = await storage.get_interactions(agent_id, last)
+    return {
+        "agent_id": agent_id,
+        "count": None,
+        "state": None if state is None else {"data": state},
+        "learning": [],
+        "more_learning": False,
+        "interactions": [{"interaction": one} for one in interactions],
+    }
+
+
+def _plain(document: Document) -> dict[str, Any]:
+    return {
+        "key": document.key,
+        "version": document.version,
+        "updated_at": document.updated_at.isoformat(),
+        "data": document.data,
+    }
+
+
+def _document(title: str, document: dict[str, Any]) -> list[str]:
+    version = f", version {document['version']}, {document['updated_at']}" if "version" in document else ""
+    return [f"{title}{version}", _payload(document["data"])]
+
+
+def _payload(data: dict[str, Any]) -> str:
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    shown = text if len(text) <= _LONG else f"{text[:_LONG]} ... ({len(text):,} characters; --json shows all)"
+    return "\n".join(f"  {visible(line)}" for line in shown.split("\n"))

@@ -1,0 +1,105 @@
+"""Exporting: the interactions of a storage as JSON Lines, by agent in code-point order and then by sequence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from oacp_storage.compression import compressed
+from oacp_storage.interchange import format_line
+from oacp_storage_core import CorruptDataError, Storage
+
+SHOWN = 20
+"""How many damaged interactions are kept with their reasons; all are counted."""
+
+_PAGE = 200
+
+
+@dataclass
+class ExportSummary:
+    """What was exported. ``damaged`` interactions cannot be read and were left out; ``reasons`` has the first."""
+
+    agents: int = 0
+    interactions: int = 0
+    damaged: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+async def export_lines(
+    storage: Storage,
+    target: BinaryIO,
+    *,
+    agents: Sequence[str] | None = None,
+    progress: Callable[[ExportSummary], None] = lambda _: None,
+) -> ExportSummary:
+    """Write every interaction of these agents, by default of all, as a line of the interchange format.
+
+    ``progress`` is called after each agent. An agent that is added while this runs may be missing.
+    """
+    summary = ExportSummary()
+    names = all_agents(storage) if agents is None else _in_order(agents)
+    async for agent_id in names:
+        history = storage.iter_interactions(agent_id)
+        while True:
+            try:
+                interaction = await anext(history)
+            except StopAsyncIteration:
+                break
+            except CorruptDataError as exc:
+                summary.damaged += 1
+                if len(summary.reasons) < SHOWN:
+                    summary.reasons.append(str(exc))
+            else:
+                target.write(format_line(interaction))
+                summary.interactions += 1
+        summary.agents += 1
+        progress(summary)
+    return summary
+
+
+async def all_agents(storage: Storage, prefix: str = "") -> AsyncIterator[str]:
+    """The names of all agents, in code-point order."""
+    after: str | None = None
+    while page := await storage.list_agents(prefix=prefix, after=after, limit=_PAGE):
+        for agent_id in page:
+            yield agent_id
+        after = page[-1]
+
+
+async def has_agent(storage: Storage, agent_id: str) -> bool:
+    """Whether the storage lists an agent of exactly that name: with it as prefix, itself comes first."""
+    return await storage.list_agents(prefix=agent_id, limit=1) == [agent_id]
+
+
+async def _in_order(agents: Sequence[str]) -> AsyncIterator[str]:
+    for agent_id in sorted(set(agents)):
+        yield agent_id
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A stream to a temporary file beside ``path``, compressed as its name says, which takes its place at the end.
+
+    On any failure the file that was there stays as it was. What is no regular file (a device, a pipe) is
+    written to directly.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file, compressed(file, path) as stream:
+            yield stream
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            with compressed(file, path) as stream:
+                yield stream
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

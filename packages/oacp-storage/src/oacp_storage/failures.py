@@ -1,0 +1,47 @@
+"""Failures put into words: what to say of an exception, with which status, and never with a password."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from oacp_storage.exits import Status, Stop
+from oacp_storage_core import (
+    BackendLookupError,
+    InvalidKeyError,
+    StorageConfigError,
+    StorageError,
+)
+from oacp_storage_core.urls import redact_url
+
+_USAGE = (BackendLookupError, StorageConfigError, InvalidKeyError)
+
+
+def describe(exc: Exception, tokens: Sequence[str]) -> tuple[str, Status]:
+    """The message and the status for an exception that ended the command with these arguments."""
+    if isinstance(exc, ExceptionGroup):  # of concurrent calls that failed; one says enough
+        return describe(exc.exceptions[0], tokens)
+    if isinstance(exc, Stop):
+        return str(exc), exc.status
+    if isinstance(exc, CycloptsError):
+        command = " ".join(["oacp-storage", *(exc.command_chain or ())])
+        return f"{str(exc).rstrip('.')}; see {command} --help", Status.USAGE
+    if isinstance(exc, _USAGE):
+        return str(exc), Status.USAGE
+    if isinstance(exc, StorageError):
+        return str(exc), Status.FAILED
+    if isinstance(exc, OSError):
+        place = f"{exc.filename}: " if exc.filename is not None else ""
+        return f"{place}{exc.strerror or exc}", Status.FAILED
+    advice = "this is a defect: please report it with the traceback that OACP_STORAGE_TRACEBACK=1 shows"
+    return f"unexpected {type(exc).__name__}: {exc}; {advice}", Status.FAILED
+
+
+def without_secrets(text: str, tokens: Sequence[str]) -> str:
+    """The text with every URL of the command line made fit to be shown."""
+    for token in tokens:
+        head, equals, url = token.partition("=") if token.startswith("-") else ("", "", token)
+        if "://" in url and equals == ("=" if head else ""):
+            text = text.replace(url, redact_url(url)).replace(" ".join(url.split()), redact_url(url))
+    return text

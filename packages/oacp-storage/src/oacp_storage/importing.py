@@ -1,0 +1,125 @@
+"""Importing: interactions from numbered lines into a storage, exactly once however often it is run.
+
+Lines are taken by windows of bounded size. Within a window each agent's interactions are one batch, and the
+batches are committed concurrently; the next window begins when all of them are acknowledged. So each agent's
+log is, at any moment, a beginning of what the file has for it, and an interrupted import can be run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from oacp_storage.interchange import MalformedLineError, parse_line
+from oacp_storage.lines import Line
+from oacp_storage_core import DuplicateIdError, Interaction, Storage
+
+WINDOW_LINES = 2_000
+WINDOW_BYTES = 1024 * 1024
+
+SHOWN = 20
+"""How many malformed lines are kept with their reasons; all are counted."""
+
+
+@dataclass
+class ImportSummary:
+    """What became of the lines of an import.
+
+    ``malformed`` lines were left out; ``reasons`` has the first of them as (line number, reason).
+    """
+
+    lines: int = 0
+    added: int = 0
+    already_there: int = 0
+    malformed: int = 0
+    reasons: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Window:
+    """Lines taken together: the batch of each agent, and what was wrong with the others."""
+
+    lines: int = 0
+    size: int = 0
+    batches: dict[str, list[tuple[int, Interaction]]] = field(default_factory=dict)
+    malformed: list[tuple[int, str]] = field(default_factory=list)
+
+
+async def import_lines(
+    storage: Storage,
+    lines: Iterable[Line],
+    *,
+    default_time: datetime,
+    strict: bool = False,
+    progress: Callable[[ImportSummary], None] = lambda _: None,
+) -> ImportSummary:
+    """Store the interaction of every line, in the order of the lines for each agent.
+
+    ``default_time`` is for lines without a timestamp. A line that is malformed, or whose id belongs to another
+    interaction already, is left out and reported; with ``strict`` the first such line ends the import, and what
+    came before it is stored. ``progress`` is called after each window.
+    Raises the ``StorageError`` of a batch that failed; run again, the import goes on where it was.
+    """
+    summary = ImportSummary()
+    for window in _windows(lines, default_time, strict):
+        found = window.malformed
+        try:
+            async with asyncio.TaskGroup() as group:
+                for agent_id, batch in window.batches.items():
+                    group.create_task(_store(storage, agent_id, batch, summary, found))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        summary.lines += window.lines
+        summary.malformed += len(found)
+        summary.reasons += sorted(found)[: SHOWN - len(summary.reasons)]
+        window.batches.clear()  # the next window is filled while this one is still in a variable
+        progress(summary)
+        if strict and found:
+            break
+    return summary
+
+
+def _windows(lines: Iterable[Line], default_time: datetime, strict: bool) -> Iterator[_Window]:
+    window = _Window()
+    for line in lines:
+        window.lines += 1
+        window.size += len(line.text or b"")
+        try:
+            interaction = parse_line(line, default_time)
+        except MalformedLineError as exc:
+            window.malformed.append((line.number, str(exc)))
+            if strict:
+                break
+        else:
+            window.batches.setdefault(interaction.agent_id, []).append((line.number, interaction))
+        if window.lines >= WINDOW_LINES or window.size >= WINDOW_BYTES:
+            yield window
+            window = _Window()
+    if window.lines:
+        yield window
+
+
+async def _store(
+    storage: Storage,
+    agent_id: str,
+    batch: list[tuple[int, Interaction]],
+    summary: ImportSummary,
+    refused: list[tuple[int, str]],
+) -> None:
+    """Append the batch. A turn tells whether it was there before; when only a part was, each half goes by itself."""
+    try:
+        turn = await storage.record_turn(agent_id, interactions=[interaction for _, interaction in batch])
+    except DuplicateIdError as exc:
+        if len(batch) == 1:
+            refused.append((batch[0][0], str(exc)))
+            return
+        middle = len(batch) // 2
+        await _store(storage, agent_id, batch[:middle], summary, refused)
+        await _store(storage, agent_id, batch[middle:], summary, refused)
+        return
+    if turn.replayed:
+        summary.already_there += len(batch)
+    else:
+        summary.added += len(batch)

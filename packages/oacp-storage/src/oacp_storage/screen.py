@@ -1,0 +1,81 @@
+"""What goes to the terminal: consoles, tables, and text of others made harmless."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_WIDE = 4096
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let ``main`` see it; Rich would end the process with a status of its own."""
+        raise BrokenPipeError
+
+
+def stdout() -> Console:
+    """The console of stdout. Where nobody looks, lines are as long as they are."""
+    return _make(stderr=False)
+
+
+def stderr() -> Console:
+    """The console of stderr."""
+    return _make(stderr=True)
+
+
+def _make(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
+    return _Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A plain table without lines; columns in ``right`` are numbers, the last one takes what room there is."""
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+        )
+    return made
+
+
+def print_table(rows: Table) -> None:
+    """The table on stdout, without the blanks that would fill up its last column."""
+    console = stdout()
+    with console.capture() as captured:
+        console.print(rows)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr; nothing at all where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = stderr()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def visible(text: str) -> str:
+    """The text with everything escaped that could move the cursor, ring the bell or turn the line around."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
