@@ -121,6 +121,8 @@ def _decode(body: bytes | str | memoryview) -> Any:
         import json
 
         return json.loads(body if isinstance(body, str) else str(body, "utf-8"))
+    except msgspec.DecodeError as exc:  # a ValueError in later versions only
+        raise ValueError(str(exc)) from exc
 
 
 def _find_fault(value: object, at: str) -> str | None:
