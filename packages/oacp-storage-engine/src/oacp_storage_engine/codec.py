@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from msgspec import MsgspecError
 from oacp_storage_core import CorruptDataError, Document, Interaction
 from oacp_storage_core.payload import decode
 from oacp_storage_core.times import from_us
-
 from oacp_storage_engine.checksum import document_crc, interaction_crc
 from oacp_storage_engine.primitives import Doc, DocKind, Record
+
+_NOT_AS_WRITTEN = "its checksum does not fit its content"
 
 
 def to_interaction(agent: str, record: Record) -> Interaction:
     """The interaction, or ``CorruptDataError`` when it is not as it was written."""
     damage = record.damage
     if damage is None:
-        if interaction_crc(agent, record.id, record.at_us, record.body) == record.crc:
-            try:
-                return Interaction(
-                    agent, record.id, record.sequence, from_us(record.at_us), decode(record.body)
-                )
-            except (ValueError, OverflowError, MsgspecError) as exc:
-                damage = str(exc)
-        else:
-            damage = "its checksum does not fit its content"
+        try:
+            if interaction_crc(agent, record.id, record.at_us, record.body) == record.crc:
+                at = from_us(record.at_us)
+                return Interaction(agent, record.id, record.sequence, at, decode(record.body))
+            damage = _NOT_AS_WRITTEN
+        except (ValueError, OverflowError) as exc:
+            damage = str(exc)
     raise CorruptDataError(
         f"interaction {record.sequence} of agent {agent!r} is damaged: {damage}; the others can be read, "
         "and a backup may have it",
@@ -36,13 +34,12 @@ def to_document(agent: str | None, kind: DocKind, doc: Doc) -> Document:
     """The document, or ``CorruptDataError`` when it is not as it was written."""
     damage = doc.damage
     if damage is None:
-        if document_crc(kind, agent, doc.key, doc.at_us, doc.body) == doc.crc:
-            try:
+        try:
+            if document_crc(kind, agent, doc.key, doc.at_us, doc.body) == doc.crc:
                 return Document(doc.key, decode(doc.body), doc.version, from_us(doc.at_us))
-            except (ValueError, OverflowError, MsgspecError) as exc:
-                damage = str(exc)
-        else:
-            damage = "its checksum does not fit its content"
+            damage = _NOT_AS_WRITTEN
+        except (ValueError, OverflowError) as exc:
+            damage = str(exc)
     raise CorruptDataError(
         f"{describe(agent, kind, doc.key)} is damaged: {damage}; storing it again replaces it",
         agent_id=agent,

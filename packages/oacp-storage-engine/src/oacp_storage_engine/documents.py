@@ -8,13 +8,13 @@ import random
 from typing import Any
 
 from oacp_storage_core import Change, Document, Storage, VersionConflictError
-from oacp_storage_core.arguments import check_call_size, check_expected_version, check_limit, check_payload
-from oacp_storage_core.names import check_name, check_prefix
-from oacp_storage_core.times import from_us, now_us, to_us
-
+from oacp_storage_core.arguments import check_expected_version, check_list, check_payload, new_document
+from oacp_storage_core.names import check_name
+from oacp_storage_core.times import from_us, now_us
 from oacp_storage_engine.checksum import document_crc
 from oacp_storage_engine.codec import to_document
 from oacp_storage_engine.primitives import DocKind, Put, Unit
+from oacp_storage_engine.runtime import Runtime
 from oacp_storage_engine.writing import Writing
 
 _CALM_CONFLICTS = 3  # conflicts in a row after which update waits a random moment
@@ -110,26 +110,27 @@ class Documents(Writing, Storage):
     async def _store(
         self, agent: str | None, kind: DocKind, key: str, data: object, expected: int | None
     ) -> Document:
-        put, copy = self._new_put(agent, kind, key, data, expected)
-        applied = await self._write(Unit(agent, (), (put,)))
+        put, copy = self._new_put(agent, kind, key, data, check_expected_version(expected))
+        with self._call() as runtime:
+            applied = await self._write(runtime, Unit(agent, (), (put,)))
         return Document(key, copy, applied.versions[0], from_us(put.at_us))
 
     async def _delete(self, agent: str | None, kind: DocKind, key: str, expected: int | None) -> bool:
         put = Put(kind, key, None, 0, 0, check_expected_version(expected))
-        applied = await self._write(Unit(agent, (), (put,)))
+        with self._call() as runtime:
+            applied = await self._write(runtime, Unit(agent, (), (put,)))
         return applied.versions[0] > 0
 
     async def _update(self, agent: str | None, kind: DocKind, key: str, change: Change) -> Document | None:
         conflicts = 0
         while True:
             document = await self._read_document(agent, kind, key)
-            # The data was decoded for this call alone; only what is returned unchanged must stay untouched.
-            data = None if document is None else document.data
-            changed = change(data)
+            # Decoded for this call alone, the data may be changed in place; so what is returned is read again.
+            changed = change(None if document is None else document.data)
             if inspect.isawaitable(changed):
                 changed = await changed
             if changed is None:
-                return await self._read_document(agent, kind, key) if document is not None else None
+                return await self._read_document(agent, kind, key)
             try:
                 return await self._store(agent, kind, key, changed, document.version if document else 0)
             except VersionConflictError:
@@ -138,21 +139,26 @@ class Documents(Writing, Storage):
                 await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 - spreads retries
 
     async def _read_document(self, agent: str | None, kind: DocKind, key: str) -> Document | None:
-        runtime = await self._runtime()
-        (doc,) = await runtime.read(lambda: runtime.engine.read_docs(agent, kind, [key]))
-        return None if doc is None else to_document(agent, kind, doc)
+        with self._call() as runtime:
+            return (await self._read_documents(runtime, agent, kind, [key]))[0]
+
+    async def _read_documents(
+        self, runtime: Runtime, agent: str | None, kind: DocKind, keys: list[str]
+    ) -> list[Document | None]:
+        """One document or None per key, from one consistent view."""
+        docs = await runtime.read(lambda: runtime.engine.read_docs(agent, kind, keys))
+        return [None if doc is None else to_document(agent, kind, doc) for doc in docs]
 
     async def _list(
         self, agent: str | None, kind: DocKind, prefix: str, after: str | None, limit: int
     ) -> list[Document]:
-        wanted = check_limit(limit)
-        start = check_prefix(prefix)
+        start, last, wanted = check_list(prefix, after, limit)
         if not wanted:
             return []
-        runtime = await self._runtime()
-        docs = await runtime.read(
-            lambda: runtime.engine.scan_docs(agent, kind, prefix=start, after=after, limit=wanted)
-        )
+        with self._call() as runtime:
+            docs = await runtime.read(
+                lambda: runtime.engine.scan_docs(agent, kind, prefix=start, after=last, limit=wanted)
+            )
         return [to_document(agent, kind, doc) for doc in docs]
 
     def _new_put(
@@ -166,18 +172,12 @@ class Documents(Writing, Storage):
         at: str = "$",
     ) -> tuple[Put, dict[str, Any]]:
         """The put of a checked payload, and a fresh copy of the payload."""
-        expected = check_expected_version(expected)
         body, copy = check_payload(data, self._coerce, at)
         at_us = now_us()
         return Put(kind, key, body, at_us, document_crc(kind, agent, key, at_us, body), expected), copy
 
     def _imported_put(self, agent: str | None, kind: DocKind, document: Document) -> Put:
         """The put of a document of another store, with its version and time."""
-        key = "" if kind is DocKind.STATE else check_name(document.key, "key")
-        if check_limit(document.version, "version") == 0:
-            raise ValueError("an imported Document needs its version (1 or more)")
-        body, _ = check_payload(document.data, False)
-        check_call_size(len(body))
-        at_us = to_us(document.updated_at, "updated_at")
-        crc = document_crc(kind, agent, key, at_us, body)
-        return Put(kind, key, body, at_us, crc, None, document.version)
+        new = new_document(document, coerce=self._coerce, is_state=kind is DocKind.STATE)
+        crc = document_crc(kind, agent, new.key, new.at_us, new.body)
+        return Put(kind, new.key, new.body, new.at_us, crc, None, new.version)

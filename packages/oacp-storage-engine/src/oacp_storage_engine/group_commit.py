@@ -2,32 +2,40 @@
 
 One ``GroupCommit`` is one lane: its units commit in the order of their calls, one group at a time, without
 artificial delay. Each caller is answered after its own commit. What waits is bounded: when the queue is full,
-callers wait their turn before their payload is even encoded.
+callers wait at a turnstile before their payload is even encoded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from oacp_storage_core import StorageError, StorageTimeoutError
-
-from oacp_storage_engine.primitives import Engine, Outcome, Rejected, Unit
-from oacp_storage_engine.resend import resend
+from oacp_storage_engine.background import start_task
+from oacp_storage_engine.failure import own_copy, public
+from oacp_storage_engine.primitives import Engine, NotApplied, Outcome, Rejected, Unit, Unknown
+from oacp_storage_engine.resend import Sending, interrupted, resend
+from oacp_storage_engine.turnstile import Turnstile
 
 MAX_QUEUED_BYTES = 16 * 1024 * 1024
 MAX_QUEUED_UNITS = 20_000
 
+T = TypeVar("T")
+Step = Callable[[str, float], Awaitable[T]]
+"""A write of its own, ``step(attempt, deadline)``, which may be called again with the same attempt."""
+
 
 class _Pending:
-    """A unit that waits for its commit, with the future that its caller awaits."""
+    """A unit (or a step) that waits for its turn, with the future that its caller awaits."""
 
-    __slots__ = ("deadline", "future", "size", "unit")
+    __slots__ = ("deadline", "future", "size", "work")
 
-    def __init__(self, unit: Unit, size: int, deadline: float, future: asyncio.Future[Outcome]) -> None:
-        self.unit = unit
+    def __init__(
+        self, work: Unit | Step[Any], size: int, deadline: float, future: asyncio.Future[Any]
+    ) -> None:
+        self.work = work
         self.size = size
         self.deadline = deadline
         self.future = future
@@ -37,82 +45,110 @@ class GroupCommit:
     """One lane of commits into an engine.
 
     ``applied`` is called with the units of every finished group, before their callers are answered.
+    ``least_time`` is the seconds that a sending gets although its first caller's time is nearly over: it would
+    rarely succeed in less, and the callers behind would pay for the attempt.
     """
 
-    def __init__(self, engine: Engine, applied: Callable[[Sequence[Unit]], None]) -> None:
+    def __init__(
+        self, engine: Engine, applied: Callable[[Sequence[Unit]], None], *, least_time: float = 0.0
+    ) -> None:
         self._engine = engine
         self._applied = applied
+        self._least_time = least_time
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Pending] = deque()
         self._queued_bytes = 0
-        self._turnstile: deque[asyncio.Future[None]] = deque()
-        self._entering = 0
+        self._turnstile = Turnstile(self._has_room)
+        self._sent: list[_Pending] = []
         self._runner: asyncio.Task[None] | None = None
+        self._running = False
 
     @property
     def crowded(self) -> bool:
-        """Whether a new call has to wait in ``enter`` before it may ``submit``."""
-        return bool(self._entering or self._turnstile) or self._full
-
-    @property
-    def _full(self) -> bool:
-        return self._queued_bytes >= MAX_QUEUED_BYTES or len(self._queue) >= MAX_QUEUED_UNITS
+        """Whether a new call has to ``enter`` before it may ``submit``."""
+        return self._turnstile.blocked
 
     async def enter(self, deadline: float) -> None:
         """Wait, in the order of calls, until there is room; then ``submit`` without awaiting in between."""
-        place: asyncio.Future[None] = self._loop.create_future()
-        self._turnstile.append(place)
         try:
-            async with asyncio.timeout_at(deadline):
-                await place
+            await self._turnstile.enter(deadline)
         except TimeoutError:
             raise StorageTimeoutError(
-                "the queue of writes was full for the whole timeout; nothing was changed: write less at "
-                "once, or raise timeout="
+                "the queue of writes was full for the whole timeout; nothing was changed: write less at once, "
+                "or raise timeout="
             ) from None
-        finally:
-            if place.done() and not place.cancelled():
-                self._entering -= 1
-            else:
-                self._turnstile.remove(place)
-            self._let_in()
 
     def submit(self, unit: Unit, size: int, deadline: float) -> asyncio.Future[Outcome]:
         """Queue the unit (``size`` bytes of bodies); the future ends with its outcome or a ``StorageError``.
 
         Cancelling the future before its group is sent takes the unit back; afterwards it changes nothing.
         """
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._queue.append(_Pending(unit, size, deadline, future))
-        self._queued_bytes += size
-        if self._runner is None:
-            self._runner = self._loop.create_task(self._run(), name="oacp-storage group commit")
-        return future
+        return self._append(unit, size, deadline)
+
+    def perform(self, step: Step[T], deadline: float) -> asyncio.Future[T]:
+        """Queue a write besides units, which takes its turn among them; otherwise as ``submit``."""
+        return self._append(step, 0, deadline)
 
     async def drain(self) -> None:
         """Wait until everything submitted is answered."""
-        while self._runner is not None:
+        while self._running and self._runner is not None:
             await asyncio.wait([self._runner])
 
+    def give_up(self, error: StorageError) -> None:
+        """Answer all callers although nothing more will be sent: with ``error`` what was not sent."""
+        _fail(self._queue, error)
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._turnstile.turn_away(error)
+        if self._runner is not None:
+            self._runner.cancel()
+
+    def _append(self, work: Unit | Step[Any], size: int, deadline: float) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.append(_Pending(work, size, deadline, future))
+        self._queued_bytes += size
+        if not self._running:
+            self._start()
+        return future
+
+    def _has_room(self) -> bool:
+        return self._queued_bytes < MAX_QUEUED_BYTES and len(self._queue) < MAX_QUEUED_UNITS
+
+    def _start(self) -> None:
+        self._running = True  # first: an eager task may be done before it is returned
+        self._runner = start_task(self._run(), "oacp-storage group commit")
+
     async def _run(self) -> None:
-        group: list[_Pending] = []
         try:
             while group := self._take():
-                await self._commit(group)
+                self._sent = group
+                if isinstance(group[0].work, Unit):
+                    await self._commit(group)
+                else:
+                    await self._perform(group[0], group[0].work)
+                self._sent = []
                 await asyncio.sleep(0)  # callers just answered may join the next group
-        finally:
-            self._runner = None
-            for pending in (*group, *self._queue):  # only when cancelled: the loop is being shut down
-                pending.future.cancel()
+        except (Exception, asyncio.CancelledError):  # not when destroyed: then the loop has ended
+            _fail(self._sent, interrupted())
+            if any(not pending.future.done() for pending in self._queue):
+                self._start()
+            else:
+                self._running = False
+            raise
+        self._running = False
 
     def _take(self) -> list[_Pending]:
-        """The next group: in order, bounded in bytes and units, without calls that were given up."""
+        """The next group: in order, bounded in bytes and units, without calls that were given up.
+
+        A step makes a group of its own.
+        """
         group: list[_Pending] = []
         room = self._engine.max_group_bytes
         now = self._loop.time()
         while self._queue and len(group) < self._engine.max_group_units:
             pending = self._queue[0]
-            if group and pending.size > room:
+            is_unit = isinstance(pending.work, Unit)
+            if group and (pending.size > room or not is_unit):
                 break
             self._queue.popleft()
             self._queued_bytes -= pending.size
@@ -125,48 +161,74 @@ class GroupCommit:
                 continue
             room -= pending.size
             group.append(pending)
-        self._let_in()
+            if not is_unit:
+                break
+        self._turnstile.let_in()
         return group
 
-    def _let_in(self) -> None:
-        """Wake as many waiting calls as there is room for, assuming they are as large as those queued."""
-        if not self._turnstile or self._full:
-            return
-        typical = self._queued_bytes // len(self._queue) + 1 if self._queue else MAX_QUEUED_BYTES // 16
-        room = min((MAX_QUEUED_BYTES - self._queued_bytes) // typical, MAX_QUEUED_UNITS - len(self._queue))
-        while self._turnstile and self._entering < max(room, 1):
-            place = self._turnstile.popleft()
-            if not place.done():
-                place.set_result(None)
-                self._entering += 1
-
     async def _commit(self, group: list[_Pending]) -> None:
-        units = [pending.unit for pending in group]
-        deadline = group[0].deadline
-        try:
-            outcomes = await resend(
-                lambda attempt: self._engine.commit(attempt, units, deadline=deadline), deadline
-            )
-        except Rejected as exc:
-            if len(group) > 1:  # one unit the store cannot take must not fail the others
-                for pending in group:
-                    if not pending.future.done():
-                        await self._commit([pending])
+        """Send the units until each caller is answered. Those whose time is over are answered in between."""
+        sending = Sending()
+        while group:
+            units = [pending.work for pending in group if isinstance(pending.work, Unit)]
+            try:
+                outcomes = await self._send(sending, units, self._deadline(group))
+            except (NotApplied, Unknown) as exc:
+                pause = sending.next_pause()
+                late = self._loop.time() + pause
+                _fail([one for one in group if one.deadline <= late], sending.too_late(exc))
+                if not sending.maybe_applied:
+                    group = [pending for pending in group if not pending.future.done()]
+                elif group[-1].deadline <= late:
+                    return
+                if group:
+                    await asyncio.sleep(pause)
+            except Rejected as exc:
+                if len(group) == 1:
+                    refused = public(exc, "the write")
+                    refused.__cause__ = exc
+                    _fail(group, refused)
+                    return
+                middle = len(group) // 2  # one unit that the store cannot take must not fail the others
+                await self._commit(group[:middle])
+                await self._commit(group[middle:])
                 return
-            _fail(group, exc)
+            except StorageError as exc:
+                _fail(group, exc)
+                return
+            else:
+                self._applied(units)
+                for pending, outcome in zip(group, outcomes, strict=True):
+                    if not pending.future.done():
+                        pending.future.set_result(outcome)
+                return
+
+    async def _send(self, sending: Sending, units: list[Unit], deadline: float) -> list[Outcome]:
+        async def call(attempt: str) -> list[Outcome]:
+            outcomes = await self._engine.commit(attempt, units, deadline=deadline)
+            if len(outcomes) != len(units):
+                raise TypeError(f"{len(outcomes)} outcomes for {len(units)} units")
+            return outcomes
+
+        return await sending.send(call, deadline)
+
+    def _deadline(self, group: list[_Pending]) -> float:
+        """When a sending has to be over: in time for the first who still waits for it."""
+        first = next((pending for pending in group if not pending.future.done()), group[-1])
+        return max(first.deadline, self._loop.time() + self._least_time)
+
+    async def _perform(self, pending: _Pending, step: Step[Any]) -> None:
+        try:
+            result = await resend(lambda attempt: step(attempt, pending.deadline), pending.deadline)
         except StorageError as exc:
-            _fail(group, exc)
+            _fail([pending], exc)
         else:
-            self._applied(units)
-            for pending, outcome in zip(group, outcomes, strict=True):
-                if not pending.future.done():
-                    pending.future.set_result(outcome)
+            if not pending.future.done():
+                pending.future.set_result(result)
 
 
-def _fail(group: list[_Pending], error: StorageError) -> None:
-    """Give every caller an error of its own, so that tracebacks do not grow into each other."""
+def _fail(group: Sequence[_Pending] | deque[_Pending], error: StorageError) -> None:
+    """Give every caller who still waits an error of its own."""
     for pending in group:
         if not pending.future.done():
-            own = copy.copy(error)
-            own.__cause__ = error.__cause__
-            pending.future.set_exception(own)
+            pending.future.set_exception(own_copy(error))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oacp_storage_core.payload import same_payload
-
 from oacp_storage_engine.primitives import (
     Append,
     Applied,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from oacp_storage_core import StorageClosedError, StorageUsageError
-
+from oacp_storage_engine.failure import closed, two_loops
 from oacp_storage_engine.primitives import Engine
 from oacp_storage_engine.runtime import Runtime
 
@@ -17,99 +15,63 @@ from oacp_storage_engine.runtime import Runtime
 class Lifecycle:
     """Holds at most one ``Runtime``, and makes a new one where the present one cannot be used.
 
-    ``make_engine`` is called for every event loop and process anew.
+    ``make_engine`` is called for every event loop and process anew, and again after opening failed.
     """
 
     def __init__(self, make_engine: Callable[[], Engine], timeout: float) -> None:
         self._make_engine = make_engine
         self._timeout = timeout
         self._runtime: Runtime | None = None
-        self._opening: asyncio.Task[Runtime] | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._closed = False
-        self._pid = os.getpid()
-        self._guard = threading.Lock()
+        self._guards: dict[int, threading.Lock] = {}
 
-    async def runtime(self) -> Runtime:
-        """The runtime of the running loop, opened if need be."""
+    def runtime(self) -> Runtime:
+        """The runtime of the running loop, to be held by the call that asks for it; it may still be opening."""
         runtime = self._runtime
-        if runtime is not None and runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid():
-            if self._closed:
-                raise _closed_error()
+        if (
+            runtime is not None
+            and not self._closed
+            and runtime.loop is asyncio.get_running_loop()
+            and runtime.pid == os.getpid()
+            and runtime.failure is None
+        ):
             return runtime
-        # Shielded: one impatient caller must not take the connection from the others.
-        return await asyncio.shield(self._start_opening())
+        with self._guard():
+            if self._closed:
+                raise closed()
+            runtime = self._present()
+            if runtime is None:
+                runtime = self._runtime = Runtime(self._make_engine(), self._timeout)
+            return runtime
 
     async def close(self) -> None:
         """Close what is open; idempotent, and every caller returns only when it is done."""
-        with self._state():
+        with self._guard():
+            runtime = self._present()
             self._closed = True
-            if self._closing is None:
-                self._closing = asyncio.get_running_loop().create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    def _start_opening(self) -> asyncio.Task[Runtime]:
-        with self._state():
-            if self._closed:
-                raise _closed_error()
-            if self._opening is None:
-                self._opening = asyncio.get_running_loop().create_task(self._open(), name="oacp-storage open")
-                self._opening.add_done_callback(self._opened)
-            return self._opening
-
-    @contextmanager
-    def _state(self) -> Iterator[None]:
-        """Exclusive access to the state, cleared of what belongs to an ended loop or the parent process."""
-        forked = self._pid != os.getpid()
-        if forked:
-            self._pid = os.getpid()
-            self._guard = threading.Lock()  # another thread of the parent may have held the old one
-        with self._guard:
-            here = asyncio.get_running_loop()
-            runtime, opening, closing = self._runtime, self._opening, self._closing
-            loops = [
-                runtime.loop if runtime else None,
-                *(task.get_loop() for task in (opening, closing) if task),
-            ]
-            if not forked and any(
-                loop is not None and loop is not here and loop.is_running() for loop in loops
-            ):
-                raise _two_loops_error()
-            if runtime is not None and (forked or runtime.loop is not here):
-                self._runtime = None
-                runtime.abandon()
-            if opening is not None and (forked or opening.get_loop() is not here):
-                self._opening = None
-            if closing is not None and (forked or closing.get_loop() is not here):
-                self._closing = None
-            yield
-
-    def _opened(self, opening: asyncio.Task[Runtime]) -> None:
-        """The next use after a failure tries anew; one that nobody waited for is not worth a warning."""
-        if self._opening is opening:
-            self._opening = None
-        if not opening.cancelled():
-            opening.exception()
-
-    async def _open(self) -> Runtime:
-        runtime = await Runtime.open(self._make_engine(), self._timeout)
-        self._runtime = runtime
-        return runtime
-
-    async def _close(self) -> None:
-        if self._opening is not None:
-            await asyncio.wait([self._opening])
-        runtime, self._runtime = self._runtime, None
         if runtime is not None:
-            await runtime.close()
+            try:
+                await runtime.close()
+            finally:
+                if runtime.ended and self._runtime is runtime:
+                    self._runtime = None
 
+    def _present(self) -> Runtime | None:
+        """The runtime if it can be used here; one of an ended loop or of the parent process is dropped."""
+        runtime = self._runtime
+        if runtime is None:
+            return None
+        here = asyncio.get_running_loop()
+        inherited = runtime.pid != os.getpid()  # the parent's loop looks as if it were running
+        if runtime.loop is here and not inherited:
+            return runtime if runtime.failure is None else None
+        if not inherited and runtime.loop.is_running() and not runtime.ended:
+            raise two_loops()
+        self._runtime = None
+        if not runtime.ended:
+            runtime.abandon()
+        return None
 
-def _closed_error() -> StorageClosedError:
-    return StorageClosedError("the storage is closed; open a new one to go on")
-
-
-def _two_loops_error() -> StorageUsageError:
-    return StorageUsageError(
-        "the storage is in use by another event loop that is still running (another thread?); give each loop "
-        "a storage of its own, or use SyncStorage, which may be shared by threads"
-    )
+    def _guard(self) -> threading.Lock:
+        """The lock of this process: a forked child may have inherited one that another thread held."""
+        return self._guards.setdefault(os.getpid(), threading.Lock())

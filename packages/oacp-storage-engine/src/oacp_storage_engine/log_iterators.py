@@ -1,28 +1,36 @@
 """Iterators over a log: through history by pages, and live.
 
-They are objects, not generators, because a damaged record raises ``CorruptDataError`` out of ``__anext__``
+They are objects, not generators, because an error, a damaged record for example, comes out of one ``__anext__``
 and the iteration may go on after it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
-from oacp_storage_core import HistoryQuery, Interaction, StorageClosedError
-
+from oacp_storage_core import HistoryQuery, Interaction
 from oacp_storage_engine.codec import to_interaction
 from oacp_storage_engine.primitives import Hint, Page, Record
 from oacp_storage_engine.runtime import Runtime
 from oacp_storage_engine.watch_hub import Subscription
 
-PAGE_RECORDS = 1000
-PAGE_BYTES = 4 * 1024 * 1024
+
+class PageSize(NamedTuple):
+    """What is read at once: at most so many records, and about so many bytes of bodies."""
+
+    records: int
+    bytes: int
+
+
+STREAMED = PageSize(1000, 4 * 1024 * 1024)
+COUNTED = PageSize(20_000, 4 * 1024 * 1024)
+LISTED = PageSize(20_000, 32 * 1024 * 1024)  # as much as one call may store: read in one consistent view
 
 _RECHECK = 5.0  # seconds after which a watcher looks even without a signal
 
-RuntimeGetter = Callable[[], Awaitable[Runtime]]
+RuntimeGetter = Callable[[], Runtime]
 
 
 def hint_of(query: HistoryQuery) -> Hint | None:
@@ -32,11 +40,14 @@ def hint_of(query: HistoryQuery) -> Hint | None:
     return Hint(query.since_us, query.until_us, query.where.terms if query.where is not None else ())
 
 
-class HistoryIterator:
+class HistoryIterator(AsyncIterator[Interaction]):
     """``iter_interactions``: ends at the head seen with the first page."""
 
-    def __init__(self, runtime: RuntimeGetter, agent: str, query: HistoryQuery) -> None:
+    def __init__(
+        self, runtime: RuntimeGetter, agent: str, query: HistoryQuery, page_size: PageSize = STREAMED
+    ) -> None:
         self._runtime = runtime
+        self._page_size = page_size
         self._agent = agent
         self._query = query
         self._hint = hint_of(query)
@@ -48,9 +59,6 @@ class HistoryIterator:
         self._first_page = True
         self._ended = query.limit == 0
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> Interaction:
         while True:
             if self._left == 0:
@@ -60,6 +68,8 @@ class HistoryIterator:
                     raise StopAsyncIteration
                 await self._next_page()
                 continue
+            if self._position and not self._position % STREAMED.records:
+                await asyncio.sleep(0)  # between decoding so many, other tasks get their turn
             record = self._records[self._position]
             self._position += 1
             interaction = to_interaction(self._agent, record)
@@ -70,21 +80,21 @@ class HistoryIterator:
             return interaction
 
     async def _next_page(self) -> None:
-        limit = PAGE_RECORDS
+        limit = self._page_size.records
         if self._left is not None and self._hint is None:
             limit = min(limit, self._left)
-        runtime = await self._runtime()
-        page: Page = await runtime.read(
-            lambda: runtime.engine.read_log(
-                self._agent,
-                self._low,
-                self._high,
-                reverse=self._query.reverse,
-                limit=limit,
-                max_bytes=PAGE_BYTES,
-                hint=self._hint,
+        with self._runtime() as runtime:
+            page = await runtime.read(
+                lambda: runtime.engine.read_log(
+                    self._agent,
+                    self._low,
+                    self._high,
+                    reverse=self._query.reverse,
+                    limit=limit,
+                    max_bytes=self._page_size.bytes,
+                    hint=self._hint,
+                )
             )
-        )
         if self._first_page:
             self._first_page = False
             self._high = page.head + 1 if self._high is None else min(self._high, page.head + 1)
@@ -97,7 +107,7 @@ class HistoryIterator:
             self._low = page.next
 
 
-class WatchIterator:
+class WatchIterator(AsyncIterator[Interaction]):
     """``watch_interactions``: everything after a sequence, then live, always read by sequence."""
 
     def __init__(self, runtime: RuntimeGetter, agent: str, after: int | None) -> None:
@@ -106,30 +116,25 @@ class WatchIterator:
         self._cursor = after
         self._records: list[Record] = []
         self._position = 0
-        self._heard_in: Runtime | None = None
         self._subscription: Subscription | None = None
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Interaction:
         while True:
-            runtime = await self._runtime()
-            if self._position < len(self._records):
-                record = self._records[self._position]
-                self._position += 1
-                self._cursor = record.sequence
-                return to_interaction(self._agent, record)
-            subscription = self._subscribe(runtime)
-            subscription.ring.clear()  # before the read, so that nothing falls between read and wait
-            if not await self._next_page(runtime):
-                await _wait(subscription)
-                if runtime.hub.closed:
-                    raise StorageClosedError("the storage was closed while watching")
+            with self._runtime() as runtime:
+                if self._position < len(self._records):
+                    record = self._records[self._position]
+                    self._position += 1
+                    self._cursor = record.sequence
+                    return to_interaction(self._agent, record)
+                await runtime.opened()
+                subscription = self._subscribe(runtime)
+                subscription.clear()
+                found = await self._next_page(runtime)
+            if not found:
+                await subscription.wait(_RECHECK)
 
     def _subscribe(self, runtime: Runtime) -> Subscription:
-        if self._subscription is None or self._heard_in is not runtime:
-            self._heard_in = runtime
+        if self._subscription is None or self._subscription.hub is not runtime.hub:
             self._subscription = runtime.hub.subscribe(self, self._agent)
         return self._subscription
 
@@ -138,7 +143,7 @@ class WatchIterator:
         if self._cursor is None:
             page = await self._read(runtime, 0, limit=0)
             self._cursor = page.head
-        page = await self._read(runtime, self._cursor, limit=PAGE_RECORDS)
+        page = await self._read(runtime, self._cursor, limit=STREAMED.records)
         self._records, self._position = page.records, 0
         if not page.records and page.next is not None:
             self._cursor = page.next
@@ -147,14 +152,6 @@ class WatchIterator:
     async def _read(self, runtime: Runtime, low: int, *, limit: int) -> Page:
         return await runtime.read(
             lambda: runtime.engine.read_log(
-                self._agent, low, None, reverse=False, limit=limit, max_bytes=PAGE_BYTES
+                self._agent, low, None, reverse=False, limit=limit, max_bytes=STREAMED.bytes
             )
         )
-
-
-async def _wait(subscription: Subscription) -> None:
-    try:
-        async with asyncio.timeout(_RECHECK):
-            await subscription.ring.wait()
-    except TimeoutError:
-        pass

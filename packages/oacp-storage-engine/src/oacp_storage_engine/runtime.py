@@ -1,29 +1,38 @@
-"""The runtime: an open engine in one event loop of one process, with its lanes and watchers."""
+"""The runtime: an engine in one event loop of one process, with its lanes and watchers."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeVar
 
-from oacp_storage_core import StorageClosedError, StorageConnectionError, StorageError, StorageTimeoutError
-
-from oacp_storage_engine.group_commit import GroupCommit
-from oacp_storage_engine.primitives import Engine, NotApplied, Outcome, Slot, Unit, Unknown
+from oacp_storage_core import StorageConnectionError, StorageError, StorageTimeoutError
+from oacp_storage_engine.background import start_task
+from oacp_storage_engine.failure import closed, made_public, own_copy, public, taken_over
+from oacp_storage_engine.group_commit import GroupCommit, Step
+from oacp_storage_engine.primitives import Engine, NotApplied, Rejected, Slot, Unknown
 from oacp_storage_engine.resend import resend
+from oacp_storage_engine.turnstile import Turnstile
 from oacp_storage_engine.watch_hub import WatchHub
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
+_LEAST_SHARE = 0.1  # of the timeout, for each sending of a group
 
 
 class Runtime:
-    """Everything of a storage that belongs to one loop and one process.
+    """Everything of a storage that belongs to one loop and one process. Opening begins at once.
 
-    ``timeout`` is the seconds that one call may take.
+    Every call holds it (``with runtime:``) from its beginning to its end, so that ``close`` can wait for it.
+    ``timeout`` is the seconds that one call may take, opening included.
     """
 
     def __init__(self, engine: Engine, timeout: float) -> None:
@@ -32,96 +41,201 @@ class Runtime:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self.hub = WatchHub(engine)
-        self._lanes = [GroupCommit(engine, self.hub.committed) for _ in range(engine.lanes)]
-        self._in_flight = 0
+        self.failure: StorageError | None = None
+        self.ended = False
+        self._opened = False
+        self._entrance = Turnstile(lambda: self._opened)
+        self._lanes: list[GroupCommit] = []
+        self._calls = 0
         self._idle = asyncio.Event()
-        self._closing = False
+        self._closing: asyncio.Task[None] | None = None
+        self._close_failure: StorageError | None = None
+        self._opening = start_task(self._open(), "oacp-storage open")
 
-    @classmethod
-    async def open(cls, engine: Engine, timeout: float) -> Runtime:
-        """Open the engine within ``timeout`` seconds; a failure leaves nothing open."""
-        try:
-            async with asyncio.timeout(timeout):
-                await engine.open()
-        except BaseException as exc:
-            await engine.close()
-            if isinstance(exc, NotApplied | Unknown):
-                raise StorageConnectionError(str(exc)) from exc
-            if isinstance(exc, TimeoutError) and not isinstance(exc, StorageError):
-                raise StorageTimeoutError(f"the store could not be opened within {timeout:g} s") from exc
-            raise
-        return cls(engine, timeout)
+    def __enter__(self) -> Self:
+        self._calls += 1
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
 
     def deadline(self) -> float:
         """When a call that begins now has to be over, in the loop's time."""
         return self.loop.time() + self.timeout
 
-    def lane(self, slot: Slot) -> GroupCommit:
-        """The lane that commits this slot's units."""
-        return self._lanes[self.engine.lane_of(slot) if len(self._lanes) > 1 else 0]
+    async def opened(self, deadline: float | None = None) -> None:
+        """Wait, in the order of calls, until the engine is open; raises what opening failed with."""
+        if self._entrance.blocked:
+            await self._wait_for_opening(self.deadline() if deadline is None else deadline)
+        self._check()
 
-    async def submit(self, unit: Unit, size: int, lane: GroupCommit, deadline: float) -> Outcome:
-        """Commit the unit in its lane, and wait for the outcome."""
-        self._begin()
-        try:
-            return await lane.submit(unit, size, deadline)
-        finally:
-            self._end()
+    def free_lane(self, is_agent: bool, name: str) -> GroupCommit | None:
+        """The lane of a slot, for a call that may ``submit`` at once; None when it has to ``enter_lane``."""
+        if self._entrance.blocked or self.failure is not None or self.ended:
+            return None
+        lane = self._lane(is_agent, name)
+        return None if lane.crowded else lane
 
-    async def write(self, call: Callable[[str, float], Awaitable[T]]) -> T:
-        """A write besides group commit: ``call(attempt, deadline)``, resent until it is done."""
-        deadline = self.deadline()
-        self._begin()
-        try:
-            return await resend(lambda attempt: call(attempt, deadline), deadline)
-        finally:
-            self._end()
+    async def enter_lane(self, is_agent: bool, name: str, deadline: float) -> GroupCommit:
+        """The lane of a slot, when it was this call's turn; submit without awaiting in between."""
+        if self._entrance.blocked:
+            await self._wait_for_opening(deadline)
+        self._check()
+        lane = self._lane(is_agent, name)
+        if lane.crowded:
+            await lane.enter(deadline)
+        return lane
 
-    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
-        """A read, again when the connection is lost, until the timeout."""
-        deadline = self.deadline()
-        pause = _FIRST_PAUSE
-        last: StorageError | None = None
-        self._begin()
-        try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    try:
-                        return await call()
-                    except (NotApplied, Unknown) as exc:
-                        last = exc
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
-        except TimeoutError as exc:
-            if isinstance(exc, StorageError):
+    async def write(self, step: Step[T], *, slot: Slot | None = None) -> T:
+        """A write besides group commit, resent until it is done.
+
+        With a ``slot`` it takes its turn among the units of that slot, in the order of calls.
+        """
+        with self:
+            deadline = self.deadline()
+            if slot is not None:
+                lane = await self.enter_lane(slot.is_agent, slot.name, deadline)
+                return await lane.perform(step, deadline)
+            await self.opened(deadline)
+            return await resend(lambda attempt: step(attempt, deadline), deadline)
+
+    async def read(self, call: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+        """A read, again when the connection is lost, for ``patience`` seconds (by default the timeout)."""
+        with self:
+            patience = self.timeout if patience is None else min(patience, self.timeout)
+            deadline = self.loop.time() + patience
+            await self.opened(deadline)
+            pause = _FIRST_PAUSE
+            last: StorageError | None = None
+            try:
+                async with asyncio.timeout_at(deadline):
+                    while True:
+                        try:
+                            return await call()
+                        except (NotApplied, Unknown) as exc:
+                            last = exc
+                        await asyncio.sleep(pause)
+                        self._check()
+                        pause = min(pause * 2, _LONGEST_PAUSE)
+            except Rejected as exc:
+                raise public(exc, "reading") from exc
+            except StorageError:
                 raise
-            reason = f": {last}" if last is not None else ""
-            raise StorageTimeoutError(f"no answer within {self.timeout:g} s{reason}") from last or exc
-        finally:
-            self._end()
+            except TimeoutError as exc:
+                reason = f": {last}" if last is not None else ""
+                raise StorageTimeoutError(f"no answer within {patience:g} s{reason}") from last or exc
+            except Exception as exc:
+                raise public(exc, "reading") from exc
 
     async def close(self) -> None:
-        """Wait for what is in flight, end watching, release the engine."""
-        self._closing = True
-        self.hub.close()
-        while self._in_flight:
-            self._idle.clear()
-            await self._idle.wait()
-        for lane in self._lanes:
-            await lane.drain()
-        await self.engine.close()
+        """Wait for calls under way, end watching, release the engine. Every caller returns when it is done."""
+        if self._closing is None:
+            self._closing = start_task(self._close(), "oacp-storage close")
+        await asyncio.wait([self._closing])  # unlike awaiting it, this leaves it alone when cancelled
+        if self._close_failure is not None:
+            raise own_copy(self._close_failure)
 
     def abandon(self) -> None:
-        """Drop everything without awaiting: the loop has ended, or this is a forked child."""
-        self._closing = True
+        """Drop everything without awaiting: the loop has ended or is paused, or this is a forked child."""
+        self.ended = True
         self.engine.abandon()
+        if self.pid == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._give_up)  # should it be run again
 
-    def _begin(self) -> None:
-        if self._closing:
-            raise StorageClosedError("the storage is closed; open a new one to go on")
-        self._in_flight += 1
+    def _lane(self, is_agent: bool, name: str) -> GroupCommit:
+        if len(self._lanes) == 1:
+            return self._lanes[0]
+        return self._lanes[self.engine.lane_of(Slot(is_agent, name))]
 
-    def _end(self) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._idle.set()
+    async def _wait_for_opening(self, deadline: float) -> None:
+        try:
+            await self._entrance.enter(deadline)
+        except TimeoutError:
+            raise StorageTimeoutError(
+                f"the store was not open within {self.timeout:g} s; nothing was changed"
+            ) from None
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise own_copy(self.failure)
+        if self.ended:
+            raise taken_over() if self._closing is None else closed()
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(self.timeout):
+                info = await self.engine.open()
+        except BaseException as exc:
+            if not self.ended:
+                with suppress(Exception):  # the failure to open is the better error
+                    await self._release()
+            self.failure = _opening_failure(exc, self.timeout)
+            if not isinstance(exc, Exception):
+                raise
+        else:
+            for warning in info.warnings:
+                _log.warning("%s", warning)
+            least_time = self.timeout * _LEAST_SHARE
+            self._lanes = [
+                GroupCommit(self.engine, self.hub.committed, least_time=least_time)
+                for _ in range(self.engine.lanes)
+            ]
+        finally:
+            self._opened = True
+            self._entrance.let_in()
+
+    async def _close(self) -> None:
+        try:
+            await self.hub.close()
+            await asyncio.wait([self._opening])
+            while self._calls:
+                self._idle.clear()
+                await self._idle.wait()
+            for lane in self._lanes:
+                await lane.drain()
+        except BaseException:  # cancelled: the loop is being shut down
+            self.engine.abandon()
+            raise
+        finally:
+            self.ended = True
+        if self.failure is None:
+            try:
+                with made_public("closing"):
+                    await self._release()
+            except StorageError as exc:
+                self._close_failure = exc  # for everybody who closes
+
+    async def _release(self) -> None:
+        """Close the engine, or drop it when that takes too long or is interrupted."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.engine.close()
+        except BaseException:
+            self.engine.abandon()
+            raise
+
+    def _give_up(self) -> None:
+        self._opening.cancel()
+        self._entrance.turn_away(taken_over())
+        for lane in self._lanes:
+            lane.give_up(taken_over())
+        self.hub.end()
+
+
+def _opening_failure(exc: BaseException, timeout: float) -> StorageError:
+    if isinstance(exc, StorageError) and not isinstance(exc, NotApplied | Unknown | Rejected):
+        return exc
+    error: StorageError
+    if isinstance(exc, TimeoutError):
+        error = StorageTimeoutError(f"the store could not be opened within {timeout:g} s")
+    elif isinstance(exc, Exception):
+        error = public(exc, "opening the store")
+    else:
+        error = StorageConnectionError("opening the store was interrupted; nothing was changed")
+    error.__cause__ = exc
+    return error

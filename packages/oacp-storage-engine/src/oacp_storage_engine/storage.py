@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from oacp_storage_core import (
@@ -17,29 +18,30 @@ from oacp_storage_core import (
     Interaction,
     RetentionPick,
     Storage,
-    StorageClosedError,
     StorageConfigError,
     StorageError,
+    StorageUsageError,
     Turn,
     Where,
 )
 from oacp_storage_core.arguments import (
     NewInteraction,
     check_call_size,
+    check_expected_version,
     check_history,
     check_limit,
+    check_list,
     check_retention,
     new_interaction,
     new_interactions,
 )
-from oacp_storage_core.names import check_name, check_namespace, check_prefix
+from oacp_storage_core.names import check_name, check_namespace
 from oacp_storage_core.times import from_us
-
 from oacp_storage_engine.checksum import interaction_crc
 from oacp_storage_engine.codec import to_interaction
 from oacp_storage_engine.documents import Documents
 from oacp_storage_engine.lifecycle import Lifecycle
-from oacp_storage_engine.log_iterators import HistoryIterator, WatchIterator, hint_of
+from oacp_storage_engine.log_iterators import COUNTED, LISTED, HistoryIterator, WatchIterator, hint_of
 from oacp_storage_engine.primitives import (
     Append,
     Applied,
@@ -47,17 +49,18 @@ from oacp_storage_engine.primitives import (
     Engine,
     Erased,
     Put,
-    Record,
     Slot,
     Trimmed,
     Unit,
 )
-from oacp_storage_engine.verification import verify
+from oacp_storage_engine.runtime import Runtime
+from oacp_storage_engine.verification import Verification
 from oacp_storage_engine.writing import Writing
 
 _TRIM_STEP = 10_000
 _TRIM_AGENTS = 500
 _ERASE_STEP = 10_000
+_HEALTH_PATIENCE = 5.0  # seconds: health tells how the store is now, not how it will be after a wait
 
 
 class EngineStorage(Documents, Writing, Storage):
@@ -78,14 +81,17 @@ class EngineStorage(Documents, Writing, Storage):
         self.namespace = check_namespace(namespace)
         self._coerce = coerce
         self._lifecycle = Lifecycle(self._make_engine, timeout)
-        self._runtime = self._lifecycle.runtime
 
     @abstractmethod
     def _make_engine(self) -> Engine:
         """A new engine, not yet open; called for every event loop and process that uses the storage."""
 
+    def _call(self) -> Runtime:
+        return self._lifecycle.runtime()
+
     async def open(self) -> None:
-        await self._runtime()
+        with self._call() as runtime:
+            await runtime.opened()
 
     async def close(self) -> None:
         await self._lifecycle.close()
@@ -101,12 +107,16 @@ class EngineStorage(Documents, Writing, Storage):
         timestamp: datetime | None = None,
     ) -> str:
         agent = check_name(agent_id)
-        runtime, lane, deadline = await self._enter(Slot(True, agent))
-        new = new_interaction(
-            interaction, coerce=self._coerce, interaction_id=interaction_id, timestamp=timestamp
-        )
-        unit = Unit(agent, (_append(agent, new),))
-        outcome = await runtime.submit(unit, len(new.body), lane, deadline)
+        with self._call() as runtime:
+            deadline = runtime.deadline()
+            lane = runtime.free_lane(True, agent)
+            if lane is None:
+                lane = await runtime.enter_lane(True, agent, deadline)
+            new = new_interaction(
+                interaction, coerce=self._coerce, interaction_id=interaction_id, timestamp=timestamp
+            )
+            unit = Unit(agent, (_append(agent, new),))
+            outcome = await lane.submit(unit, len(new.body), deadline)
         if not isinstance(outcome, Applied):
             raise self._refusal(unit, outcome)
         return new.id
@@ -116,15 +126,17 @@ class EngineStorage(Documents, Writing, Storage):
     ) -> list[str]:
         agent = check_name(agent_id)
         new = new_interactions(agent, interactions, coerce=self._coerce)
-        if new:
-            await self._write(Unit(agent, tuple(_append(agent, one) for one in new)))
+        with self._call() as runtime:
+            if new:
+                await self._write(runtime, Unit(agent, tuple(_append(agent, one) for one in new)))
         return [one.id for one in new]
 
     async def get_interactions(self, agent_id: str, limit: int = 100) -> list[dict[str, Any]]:
         agent = check_name(agent_id)
-        wanted = check_limit(limit)
-        history = HistoryIterator(self._runtime, agent, check_history(reverse=True, limit=wanted))
-        newest_first = [interaction.data async for interaction in history]
+        query = check_history(reverse=True, limit=check_limit(limit))
+        with self._call() as runtime:
+            history = HistoryIterator(lambda: runtime, agent, query, LISTED)
+            newest_first = [interaction.data async for interaction in history]
         return newest_first[::-1]
 
     def iter_interactions(
@@ -140,11 +152,13 @@ class EngineStorage(Documents, Writing, Storage):
         limit: int | None = None,
     ) -> AsyncIterator[Interaction]:
         query = check_history(after, before, since, until, where, reverse, limit)
-        return HistoryIterator(self._runtime, check_name(agent_id), query)
+        return HistoryIterator(self._call, check_name(agent_id), query)
 
     async def get_interaction(self, agent_id: str, interaction_id: str) -> Interaction | None:
         agent = check_name(agent_id)
-        found = await self._find(agent, [check_name(interaction_id, "interaction id")])
+        wanted = check_name(interaction_id, "interaction id")
+        with self._call() as runtime:
+            found = await runtime.read(lambda: runtime.engine.find(agent, [wanted]))
         return to_interaction(agent, found[0]) if found else None
 
     async def count_interactions(
@@ -159,18 +173,21 @@ class EngineStorage(Documents, Writing, Storage):
     ) -> int:
         agent = check_name(agent_id)
         query = check_history(after, before, since, until, where)
-        if query.where is None:
-            runtime = await self._runtime()
-            counted = await runtime.read(
-                lambda: runtime.engine.count(agent, query.after, query.before, hint_of(query))
-            )
-            if counted is not None:
-                return counted
-        return sum([1 async for _ in HistoryIterator(self._runtime, agent, query)])
+        with self._call() as runtime:
+            if query.where is None:
+                counted = await runtime.read(
+                    lambda: runtime.engine.count(agent, query.after, query.before, hint_of(query))
+                )
+                if counted is not None:
+                    return counted
+            count = 0
+            async for _ in HistoryIterator(lambda: runtime, agent, query, COUNTED):
+                count += 1
+            return count
 
     def watch_interactions(self, agent_id: str, *, after: int | None = None) -> AsyncIterator[Interaction]:
         cursor = None if after is None else check_limit(after, "after")
-        return WatchIterator(self._runtime, check_name(agent_id), cursor)
+        return WatchIterator(self._call, check_name(agent_id), cursor)
 
     async def delete_interactions(
         self,
@@ -183,39 +200,33 @@ class EngineStorage(Documents, Writing, Storage):
     ) -> int:
         agent = None if agent_id is None else check_name(agent_id)
         pick = check_retention(agent, ids, before, keep_last)
-        if agent is not None:
-            return await self._trim([agent], pick, dry_run) if pick.ids != () else 0
-        runtime = await self._runtime()
-        removed = 0
-        if not dry_run:
-            removed = await runtime.write(
-                lambda attempt, deadline: runtime.engine.drop_covered(attempt, pick, deadline=deadline)
-            )
-        after: str | None = None
-        while agents := await self.list_agents(after=after, limit=_TRIM_AGENTS):
-            removed += await self._trim(agents, pick, dry_run)
-            after = agents[-1]
-        return removed
+        with self._call() as runtime:
+            if agent is not None:
+                return sum([await self._trim(runtime, [agent], part, dry_run) for part in _parts(pick)])
+            removed = 0
+            if not dry_run:
+                removed = await runtime.write(
+                    lambda attempt, deadline: runtime.engine.drop_covered(attempt, pick, deadline=deadline)
+                )
+            after: str | None = None
+            while agents := await self._agents(runtime, "", after, _TRIM_AGENTS):
+                removed += await self._trim(runtime, agents, pick, dry_run)
+                after = agents[-1]
+            return removed
 
-    async def _trim(self, agents: list[str], pick: RetentionPick, dry_run: bool) -> int:
-        removed = 0
-        while True:
-            step = await self._trim_step(agents, pick, dry_run)
-            removed += step.removed
-            if not step.more:
-                return removed
-
-    async def _trim_step(self, agents: list[str], pick: RetentionPick, dry_run: bool) -> Trimmed:
-        runtime = await self._runtime()
-        return await runtime.write(
-            lambda attempt, deadline: runtime.engine.trim(
+    async def _trim(self, runtime: Runtime, agents: list[str], pick: RetentionPick, dry_run: bool) -> int:
+        async def step(attempt: str, deadline: float) -> Trimmed:
+            return await runtime.engine.trim(
                 attempt, agents, pick, dry_run=dry_run, limit=_TRIM_STEP, deadline=deadline
             )
-        )
 
-    async def _find(self, agent: str, ids: Sequence[str]) -> list[Record]:
-        runtime = await self._runtime()
-        return await runtime.read(lambda: runtime.engine.find(agent, ids))
+        slot = Slot(True, agents[0]) if len(agents) == 1 else None
+        done = await runtime.write(step, slot=slot)  # in the order of calls, as far as one step goes
+        removed = done.removed
+        while done.more:
+            done = await runtime.write(step)
+            removed += done.removed
+        return removed
 
     # --- turns, agents, upkeep ----------------------------------------------------------------------------
 
@@ -229,13 +240,14 @@ class EngineStorage(Documents, Writing, Storage):
         learning: Mapping[str, dict[str, Any]] | None = None,
     ) -> Turn:
         agent = check_name(agent_id)
-        if state is None and expected_version is not None:
+        expected = check_expected_version(expected_version)
+        if state is None and expected is not None:
             raise ValueError("expected_version belongs to the state of the turn, and there is no state")
         new = new_interactions(agent, interactions, coerce=self._coerce)
         puts: list[Put] = []
         data: dict[str, dict[str, Any]] = {}
         if state is not None:
-            put, data[""] = self._new_put(agent, DocKind.STATE, "", state, expected_version, at="$.state")
+            put, data[""] = self._new_put(agent, DocKind.STATE, "", state, expected, at="$.state")
             puts.append(put)
         for name, value in (learning or {}).items():
             key = check_name(name, "learning key")
@@ -245,9 +257,10 @@ class EngineStorage(Documents, Writing, Storage):
         if not new and not puts:
             return Turn((), None, {})
         unit = Unit(agent, tuple(_append(agent, one) for one in new), tuple(puts), turn=True)
-        applied = await self._write(unit)
-        if applied.replayed:
-            return await self._replayed_turn(agent, new, applied, puts)
+        with self._call() as runtime:
+            applied = await self._write(runtime, unit)
+            if applied.replayed:
+                return await self._replayed_turn(runtime, agent, new, applied, puts)
         documents = {
             put.key: Document(put.key, data[put.key], version, from_us(put.at_us))
             for put, version in zip(puts, applied.versions, strict=True)
@@ -262,62 +275,62 @@ class EngineStorage(Documents, Writing, Storage):
         )
 
     async def _replayed_turn(
-        self, agent: str, new: list[NewInteraction], applied: Applied, puts: list[Put]
+        self, runtime: Runtime, agent: str, new: list[NewInteraction], applied: Applied, puts: list[Put]
     ) -> Turn:
         """The turn as found: its interactions have the times of their first storing."""
-        times = {record.id: record.at_us for record in await self._find(agent, [one.id for one in new])}
-        state: Document | None = None
-        learning: dict[str, Document] = {}
-        for put in puts:
-            document = await self._read_document(agent, put.kind, put.key)
-            if document is not None and put.kind is DocKind.STATE:
-                state = document
-            elif document is not None:
-                learning[put.key] = document
+        ids = [one.id for one in new]
+        times = {one.id: one.at_us for one in await runtime.read(lambda: runtime.engine.find(agent, ids))}
         found = tuple(
             Interaction(agent, one.id, sequence, from_us(times.get(one.id, one.at_us)), one.data)
             for one, sequence in zip(new, applied.sequences, strict=True)
         )
-        return Turn(found, state, learning, replayed=True)
+        state: Document | None = None
+        if any(put.kind is DocKind.STATE for put in puts):
+            (state,) = await self._read_documents(runtime, agent, DocKind.STATE, [""])
+        keys = [put.key for put in puts if put.kind is DocKind.LEARNING]
+        learning: list[Document | None] = []
+        if keys:
+            learning = await self._read_documents(runtime, agent, DocKind.LEARNING, keys)
+        return Turn(found, state, {one.key: one for one in learning if one is not None}, replayed=True)
 
     async def list_agents(self, *, prefix: str = "", after: str | None = None, limit: int = 100) -> list[str]:
-        wanted = check_limit(limit)
-        start = check_prefix(prefix)
+        start, last, wanted = check_list(prefix, after, limit)
         if not wanted:
             return []
-        runtime = await self._runtime()
-        return await runtime.read(lambda: runtime.engine.scan_agents(prefix=start, after=after, limit=wanted))
+        with self._call() as runtime:
+            return await self._agents(runtime, start, last, wanted)
+
+    async def _agents(self, runtime: Runtime, prefix: str, after: str | None, limit: int) -> list[str]:
+        return await runtime.read(lambda: runtime.engine.scan_agents(prefix=prefix, after=after, limit=limit))
 
     async def delete_agent(self, agent_id: str) -> Deletion:
         agent = check_name(agent_id)
-        total = Erased()
-        step: Erased | None = None
-        while True:
-            step = await self._erase_step(agent, begin=step is None)
-            total = Erased(
-                total.interactions + step.interactions,
-                total.states + step.states,
-                total.learning + step.learning,
-            )
-            if not step.more:
-                return Deletion(agent, total.interactions, total.states, total.learning)
+        with self._call() as runtime:
 
-    async def _erase_step(self, agent: str, *, begin: bool) -> Erased:
-        runtime = await self._runtime()
-        return await runtime.write(
-            lambda attempt, deadline: runtime.engine.erase(
-                attempt, agent, begin=begin, limit=_ERASE_STEP, deadline=deadline
-            )
+            async def erase(attempt: str, deadline: float, begin: bool = False) -> Erased:
+                return await runtime.engine.erase(
+                    attempt, agent, begin=begin, limit=_ERASE_STEP, deadline=deadline
+                )
+
+            steps = [await runtime.write(partial(erase, begin=True), slot=Slot(True, agent))]
+            while steps[-1].more:
+                steps.append(await runtime.write(erase))
+        return Deletion(
+            agent,
+            sum(step.interactions for step in steps),
+            sum(step.states for step in steps),
+            sum(step.learning for step in steps),
         )
 
     async def health(self) -> Health:
         backend = type(self).__name__
         try:
-            runtime = await self._runtime()
-            begun = runtime.loop.time()
-            info = await runtime.read(runtime.engine.inspect)
-            latency = runtime.loop.time() - begun
-        except StorageClosedError:
+            with self._call() as runtime:
+                await runtime.opened()
+                begun = runtime.loop.time()
+                info = await runtime.read(runtime.engine.inspect, patience=_HEALTH_PATIENCE)
+                latency = runtime.loop.time() - begun
+        except StorageUsageError:  # closed, or used from two loops: that is not the store's condition
             raise
         except StorageError as exc:
             return Health(ok=False, backend=backend, error=str(exc))
@@ -332,7 +345,7 @@ class EngineStorage(Documents, Writing, Storage):
         )
 
     def verify(self) -> AsyncIterator[Damage]:
-        return verify(self._runtime)
+        return Verification(self._call)
 
     async def import_records(
         self,
@@ -343,17 +356,32 @@ class EngineStorage(Documents, Writing, Storage):
         learning: Iterable[Document] = (),
     ) -> None:
         agent = check_name(agent_id)
-        new = new_interactions(agent, interactions, coerce=False, imported=True)
+        new = new_interactions(agent, interactions, coerce=self._coerce, imported=True)
         puts = [] if state is None else [self._imported_put(agent, DocKind.STATE, state)]
         puts += [self._imported_put(agent, DocKind.LEARNING, document) for document in learning]
         check_call_size(sum(len(one.body) for one in new) + sum(len(put.body or b"") for put in puts))
-        if new or puts:
-            await self._write(Unit(agent, tuple(_append(agent, one) for one in new), tuple(puts)))
+        with self._call() as runtime:
+            if new or puts:
+                await self._write(
+                    runtime, Unit(agent, tuple(_append(agent, one) for one in new), tuple(puts))
+                )
 
     async def import_system_state(self, document: Document) -> None:
-        await self._write(Unit(None, (), (self._imported_put(None, DocKind.SYSTEM, document),)))
+        put = self._imported_put(None, DocKind.SYSTEM, document)
+        with self._call() as runtime:
+            await self._write(runtime, Unit(None, (), (put,)))
 
 
 def _append(agent: str, new: NewInteraction) -> Append:
     crc = interaction_crc(agent, new.id, new.at_us, new.body)
     return Append(new.id, new.given, new.at_us, new.body, crc, new.sequence or None)
+
+
+def _parts(pick: RetentionPick) -> Iterator[RetentionPick]:
+    """The pick in parts of not too many ids each, which together mean the same."""
+    if pick.ids is None:
+        yield pick
+        return
+    ids = tuple(dict.fromkeys(pick.ids))
+    for i in range(0, len(ids), _TRIM_STEP):
+        yield pick._replace(ids=ids[i : i + _TRIM_STEP])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from oacp_storage_core import CorruptDataError, Damage, DataKind
-
 from oacp_storage_engine.codec import to_document, to_interaction
-from oacp_storage_engine.log_iterators import PAGE_BYTES, PAGE_RECORDS
-from oacp_storage_engine.primitives import Doc, DocKind, Page
+from oacp_storage_engine.failure import made_public
+from oacp_storage_engine.log_iterators import STREAMED
+from oacp_storage_engine.primitives import Doc, DocKind
 from oacp_storage_engine.runtime import Runtime
 
 _AGENTS = 500
@@ -21,71 +23,102 @@ _KIND: dict[DocKind, DataKind] = {
 }
 
 
-async def verify(get_runtime: Callable[[], Awaitable[Runtime]]) -> AsyncIterator[Damage]:
-    """What the store's own check finds, then every record against its checksum, agent by agent."""
-    runtime = await get_runtime()
-    async for damage in runtime.engine.check():
-        yield damage
-    after: str | None = None
-    while agents := await _agents(runtime, after):
-        for agent in agents:
-            async for damage in _log(runtime, agent):
-                yield damage
-            async for damage in _documents(runtime, agent, DocKind.STATE):
-                yield damage
-            async for damage in _documents(runtime, agent, DocKind.LEARNING):
-                yield damage
-        after = agents[-1]
-    async for damage in _documents(runtime, None, DocKind.SYSTEM):
-        yield damage
+class Verification(AsyncIterator[Damage]):
+    """``verify``: what the store's own check finds, then every record against its checksum, agent by agent.
 
+    It works in steps of a page each. A step that fails, with a lost connection for example, raises its error and
+    is done again when the iteration goes on.
+    """
 
-async def _agents(runtime: Runtime, after: str | None) -> list[str]:
-    return await runtime.read(lambda: runtime.engine.scan_agents(prefix="", after=after, limit=_AGENTS))
+    def __init__(self, runtime: Callable[[], Runtime]) -> None:
+        self._runtime = runtime
+        self._found: deque[Damage] = deque()
+        self._checking: AsyncIterator[Damage] | None = None
+        # What is left to do, the next step last.
+        self._steps: list[Callable[[], Awaitable[None]]] = [
+            partial(self._documents, None, DocKind.SYSTEM, None),
+            partial(self._agents, None),
+            self._check,
+        ]
 
+    async def __anext__(self) -> Damage:
+        while not self._found:
+            if not self._steps:
+                raise StopAsyncIteration
+            step = self._steps.pop()
+            try:
+                await step()
+            except BaseException:
+                self._steps.append(step)
+                raise
+        return self._found.popleft()
 
-async def _log(runtime: Runtime, agent: str) -> AsyncIterator[Damage]:
-    low: int | None = 0
-    last = 0
-    while low is not None:
-        page = await _page(runtime, agent, low)
+    async def _check(self) -> None:
+        """The next thing that the store's own check finds. However long it takes, only the caller ends it."""
+        with self._runtime() as runtime:
+            await runtime.opened()
+            if self._checking is None:
+                self._checking = runtime.engine.check()
+            try:
+                with made_public("verifying"):
+                    damage = await anext(self._checking, None)
+            except BaseException:
+                self._checking = None  # it cannot go on, and begins anew
+                raise
+        if damage is not None:
+            self._found.append(damage)
+            self._steps.append(self._check)
+
+    async def _agents(self, after: str | None) -> None:
+        with self._runtime() as runtime:
+            agents = await runtime.read(
+                lambda: runtime.engine.scan_agents(prefix="", after=after, limit=_AGENTS)
+            )
+        if agents:
+            self._steps.append(partial(self._agents, agents[-1]))
+        for agent in reversed(agents):
+            self._steps += [
+                partial(self._documents, agent, DocKind.LEARNING, None),
+                partial(self._documents, agent, DocKind.STATE, None),
+                partial(self._log, agent, 0),
+            ]
+
+    async def _log(self, agent: str, low: int) -> None:
+        with self._runtime() as runtime:
+            page = await runtime.read(
+                lambda: runtime.engine.read_log(
+                    agent, low, None, reverse=False, limit=STREAMED.records, max_bytes=STREAMED.bytes
+                )
+            )
+        last = low
         for record in page.records:
             try:
                 to_interaction(agent, record)
             except CorruptDataError as exc:
-                yield Damage("interaction", str(exc), agent, record.sequence)
+                self._found.append(Damage("interaction", str(exc), agent, record.sequence))
             if not last < record.sequence <= page.head:
                 reason = f"sequence {record.sequence} follows {last}, and the last assigned is {page.head}"
-                yield Damage("interaction", reason, agent, record.sequence)
+                self._found.append(Damage("interaction", reason, agent, record.sequence))
             last = record.sequence
-        low = page.next
+        if page.next is not None:
+            self._steps.append(partial(self._log, agent, page.next))
 
-
-async def _page(runtime: Runtime, agent: str, low: int) -> Page:
-    return await runtime.read(
-        lambda: runtime.engine.read_log(
-            agent, low, None, reverse=False, limit=PAGE_RECORDS, max_bytes=PAGE_BYTES
-        )
-    )
-
-
-async def _documents(runtime: Runtime, agent: str | None, kind: DocKind) -> AsyncIterator[Damage]:
-    after: str | None = None
-    while docs := await _docs(runtime, agent, kind, after):
+    async def _documents(self, agent: str | None, kind: DocKind, after: str | None) -> None:
+        docs = await self._docs(agent, kind, after)
         for doc in docs:
             try:
                 to_document(agent, kind, doc)
             except CorruptDataError as exc:
-                yield Damage(_KIND[kind], str(exc), agent, None, doc.key)
-        if kind is DocKind.STATE:
-            return
-        after = docs[-1].key
+                key = None if kind is DocKind.STATE else doc.key
+                self._found.append(Damage(_KIND[kind], str(exc), agent, None, key))
+        if docs and kind is not DocKind.STATE:
+            self._steps.append(partial(self._documents, agent, kind, docs[-1].key))
 
-
-async def _docs(runtime: Runtime, agent: str | None, kind: DocKind, after: str | None) -> list[Doc]:
-    if kind is DocKind.STATE:
-        found = await runtime.read(lambda: runtime.engine.read_docs(agent, kind, [""]))
-        return [doc for doc in found if doc is not None]
-    return await runtime.read(
-        lambda: runtime.engine.scan_docs(agent, kind, prefix="", after=after, limit=_DOCUMENTS)
-    )
+    async def _docs(self, agent: str | None, kind: DocKind, after: str | None) -> list[Doc]:
+        with self._runtime() as runtime:
+            if kind is DocKind.STATE:
+                found = await runtime.read(lambda: runtime.engine.read_docs(agent, kind, [""]))
+                return [doc for doc in found if doc is not None]
+            return await runtime.read(
+                lambda: runtime.engine.scan_docs(agent, kind, prefix="", after=after, limit=_DOCUMENTS)
+            )

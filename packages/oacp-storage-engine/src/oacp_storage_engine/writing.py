@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from abc import abstractmethod
 
 from oacp_storage_core import DuplicateIdError, StorageError, VersionConflictError
-
 from oacp_storage_engine.codec import describe
-from oacp_storage_engine.group_commit import GroupCommit
-from oacp_storage_engine.primitives import Applied, Conflict, Duplicate, Slot, Unit
+from oacp_storage_engine.primitives import Applied, Conflict, Duplicate, Unit
 from oacp_storage_engine.runtime import Runtime
 
 
 class Writing:
     """The part of ``EngineStorage`` that commits units."""
 
-    _runtime: Callable[[], Awaitable[Runtime]]
+    @abstractmethod
+    def _call(self) -> Runtime:
+        """The runtime for one call, which holds it from beginning to end (``with self._call() as runtime``)."""
 
-    async def _enter(self, slot: Slot) -> tuple[Runtime, GroupCommit, float]:
-        """A place in the slot's lane, waited for if it is crowded; submit without awaiting in between."""
-        runtime = await self._runtime()
-        lane = runtime.lane(slot)
-        deadline = runtime.deadline()
-        if lane.crowded:
-            await lane.enter(deadline)
-        return runtime, lane, deadline
-
-    async def _write(self, unit: Unit) -> Applied:
+    async def _write(self, runtime: Runtime, unit: Unit) -> Applied:
         """Commit the unit; raises ``VersionConflictError`` or ``DuplicateIdError`` when it is refused."""
-        runtime, lane, deadline = await self._enter(unit.slot)
-        outcome = await runtime.submit(unit, unit.size, lane, deadline)
+        deadline = runtime.deadline()
+        lane = await runtime.enter_lane(*unit.slot, deadline)
+        outcome = await lane.submit(unit, unit.size, deadline)
         if isinstance(outcome, Applied):
             return outcome
         raise self._refusal(unit, outcome)

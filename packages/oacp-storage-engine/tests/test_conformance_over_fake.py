@@ -1,0 +1,57 @@
+"""The published suite over the whole engine: what it proves of ``FakeStorage`` is the engine's own doing."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from memory_engine import FakeStorage, MemoryStore, Tenant, damage_document, damage_record
+from oacp_storage_conformance import StorageConformance, Tamper
+from oacp_storage_engine import DocKind, DocRef
+
+
+def _flipped(body: bytes) -> bytes:
+    return body[:-2] + bytes([body[-2] ^ 1]) + body[-1:]
+
+
+class MemoryTamper(Tamper):
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def flip_interaction(self, agent_id: str, sequence: int, *, part: str, namespace: str) -> None:
+        tenant = self._store.tenant(namespace)
+        record = tenant.logs[agent_id][sequence]
+        changes: dict[str, dict[str, Any]] = {
+            "body": {"body": _flipped(record.body)},
+            "id": {"id": record.id[:-1] + chr(ord(record.id[-1]) ^ 1)},
+            "time": {"at_us": record.at_us ^ 1},
+        }
+        damage_record(tenant, agent_id, sequence, **changes[part])
+
+    def flip_state(self, agent_id: str, *, namespace: str) -> None:
+        self._flip(self._store.tenant(namespace), DocRef(agent_id, DocKind.STATE, ""))
+
+    def flip_learning_data(self, agent_id: str, key: str, *, namespace: str) -> None:
+        self._flip(self._store.tenant(namespace), DocRef(agent_id, DocKind.LEARNING, key))
+
+    def flip_system_state(self, key: str, *, namespace: str) -> None:
+        self._flip(self._store.tenant(namespace), DocRef(None, DocKind.SYSTEM, key))
+
+    @staticmethod
+    def _flip(tenant: Tenant, ref: DocRef) -> None:
+        damage_document(tenant, ref, body=_flipped(tenant.documents[ref].body))
+
+
+class TestFake(StorageConformance):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+    @pytest.fixture
+    def storage_source(self, store: MemoryStore) -> Callable[..., FakeStorage]:
+        return partial(FakeStorage, store)
+
+    @pytest.fixture
+    def storage_tamper(self, store: MemoryStore) -> MemoryTamper:
+        return MemoryTamper(store)
