@@ -1,0 +1,31 @@
+"""What is this backend's own: its name, its files, its refusals."""
+
+from pathlib import Path
+
+import pytest
+from oacp_storage_core import StorageConfigError, create_storage, open_storage
+
+from {{ cookiecutter.package }} import {{ cookiecutter.class_name }}
+
+
+def test_it_is_found_by_its_name(tmp_path: Path) -> None:
+    storage = create_storage("{{ cookiecutter.backend }}", directory=tmp_path)
+    assert isinstance(storage, {{ cookiecutter.class_name }})
+
+
+@pytest.mark.asyncio
+async def test_each_namespace_has_a_file(tmp_path: Path) -> None:
+    for namespace in ("one", "two"):
+        async with open_storage("{{ cookiecutter.backend }}", directory=tmp_path, namespace=namespace) as storage:
+            await storage.store_interaction("planner", {"text": namespace})
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["one.db", "two.db"]
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "default.db"
+    path.write_text("these are my notes, and not a database" * 10)
+    storage = {{ cookiecutter.class_name }}(tmp_path)
+    with pytest.raises(StorageConfigError, match=r"default\.db cannot be used"):
+        await storage.open()
+    assert path.read_text().startswith("these are my notes")
