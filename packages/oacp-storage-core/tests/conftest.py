@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent, indent
 
+import importlib_metadata
 import pytest
 
 from oacp_storage_core import entry_points, hooks
@@ -44,8 +45,12 @@ class Site:
         points: Mapping[str, Mapping[str, str]] | bytes,
         modules: Mapping[str, str] | None = None,
         version: str = "1.0",
+        noticed: bool = True,
     ) -> None:
-        """Install a distribution; ``points`` maps groups to names to targets, or is the file as it is."""
+        """Install a distribution; ``points`` maps groups to names to targets, or is the file as it is.
+
+        ``noticed``: the next lookup shall not be the first to see it.
+        """
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -59,8 +64,12 @@ class Site:
         info.joinpath("entry_points.txt").write_bytes(points)
         for module, source in (modules or {}).items():
             self.folder.joinpath(f"{module}.py").write_text(dedent(source))
+        if noticed:
+            entry_points.scan(again=True)
 
-    def install_backend(self, name: str, body: str = "", *, parameters: str = "", **options: str) -> str:
+    def install_backend(
+        self, name: str, body: str = "", *, parameters: str = "", noticed: bool = True
+    ) -> str:
         """Install a four-method backend under ``name``, with class body and parameters; returns its module."""
         module = f"backend_{name}"
         init = f"def __init__(self{parameters and ', ' + parameters}):\n"
@@ -70,7 +79,8 @@ class Site:
         source += "from oacp_storage_core import *\nfrom oacp_storage_core import StorageBackend\n"
         source += "class Backend(StorageBackend):\n"
         source += indent(init + FOUR_METHODS + dedent(body), "    ")
-        self.install(f"dist-{name}", {BACKENDS: {name: f"{module}:Backend"}}, {module: source}, **options)
+        points = {BACKENDS: {name: f"{module}:Backend"}}
+        self.install(f"dist-{name}", points, {module: source}, noticed=noticed)
         return module
 
 
@@ -84,7 +94,6 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[
             super().__init__(folder)
             monkeypatch.syspath_prepend(str(folder))
             folders.append(folder)
-            entry_points.scan(again=True)
             hooks.plugins.cache_clear()
 
     yield OnPath
@@ -95,6 +104,15 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[
     monkeypatch.undo()
     entry_points.scan(again=True)
     hooks.plugins.cache_clear()
+
+
+@pytest.fixture
+def lone_site(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The same, where nothing else is installed at all."""
+    distributions = importlib_metadata.distributions
+    monkeypatch.setattr(importlib_metadata, "distributions", lambda: distributions(path=[str(site.folder)]))
+    entry_points.scan(again=True)
+    return site
 
 
 @pytest.fixture

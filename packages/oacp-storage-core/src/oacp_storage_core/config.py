@@ -23,9 +23,11 @@ def create_storage(source: Source | None = None, **options: Any) -> Storage:
 
     ``source`` is the name of a backend, a URL, the name of a storage in ``oacp.toml``, the path of such a file,
     or a mapping (see ``oacp_storage_core.sources``); without one it is the storage that the environment variable
-    ``OACP_STORAGE_URI`` names, else the default of the nearest ``oacp.toml``. ``options`` are the keyword arguments of the backend's
-    class, and ``wrappers`` (see ``oacp_storage_core.hooks``). A class with only the four methods of
-    ``StorageBackend`` comes back in an adapter, which takes the option ``coerce``.
+    ``OACP_STORAGE_URI`` names, else the default of the nearest ``oacp.toml``.
+
+    ``options`` are the keyword arguments of the backend's class, and ``wrappers`` (see
+    ``oacp_storage_core.hooks``). A class with only the four methods of ``StorageBackend`` comes back in an
+    adapter, which takes the option ``coerce``.
 
     Raises ``BackendLookupError`` when the backend cannot be had, and ``StorageConfigError`` when the source or
     an option is wrong or a wrapper cannot be had.

@@ -15,6 +15,6 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or nothing when no candidate is close."""
+    """`` (did you mean 'x'?)``, or nothing when no candidate is close."""
     match = nearest(name, candidates)
-    return f"; did you mean {match!r}?" if match is not None else ""
+    return f" (did you mean {match!r}?)" if match is not None else ""

@@ -120,13 +120,12 @@ def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
     installed = {offer.name for offer in scan().offers if offer.group == GROUP}
     meant = nearest(wanted, {*installed, *_PIP, *configured})
     pip = _PIP.get(wanted) or (_PIP.get(meant) if meant is not None and meant not in installed else None)
-    message = [f"no installed backend is called {shown}"]
+    hint = f" (did you mean {meant!r}?)" if meant not in (None, wanted) else ""
+    message = [f"no installed backend is called {shown}{hint}"]
     if configured:
-        message[0] += f", and no storage of that name is configured ({', '.join(sorted(configured))} are)"
+        message[0] += f", and no storage (configured are: {', '.join(sorted(configured))})"
     if not NAME.fullmatch(wanted):
         message.append("a name is of letters, digits, + . and -, and a URL has ://")
-    elif meant is not None and meant != wanted:
-        message.append(f"did you mean {meant!r}?")
     if pip is not None:
         message.append(f"install it with: pip install {pip}")
     message.append(f"installed are: {', '.join(sorted(installed)) or 'none'}")

@@ -104,12 +104,14 @@ def _resolved(text: str, directory: Path) -> str:
 
 
 def _specificity(kind: Any) -> int:
-    """The order in which the members of a union are tried on text; anything is a str, so that comes last."""
+    """The order in which the members of a union are tried on text: what accepts any text comes last."""
     order: list[Any] = [Literal, types.NoneType, int, float, bool]
     base = _base(kind)
     if base in order:
         return order.index(base)
-    return len(order) + 1 if base is str else len(order)
+    if base is str:
+        return len(order) + 1
+    return len(order) + 2 if _is_path(kind) or base in _LISTS else len(order)
 
 
 def _from_text(value: str, kind: Any, directory: Path | None) -> Any:

@@ -54,8 +54,8 @@ def split_url(url: str) -> UrlParts:
             f"the URL {_CONTROL.sub('?', redact_url(url))} is malformed: it contains a control character "
             "(a line break at its end?)"
         )
-    base, _, query = url.partition("?")
-    return UrlParts(scheme.lower(), base, tuple(_pair(raw, url) for raw in query.split("&") if raw))
+    base, mark, query = url.partition("?")
+    return UrlParts(scheme.lower(), base, tuple(_pair(raw, url) for raw in query.split("&")) if mark else ())
 
 
 def _pair(raw: str, url: str) -> tuple[str, str, str]:
@@ -86,9 +86,13 @@ def redact_url(url: object) -> str:
     ``password=...`` in connection strings of other forms. Lists of hosts are shown.
     """
     scheme, separator, rest = str(url).partition("://")
-    if not separator:
-        scheme, rest = "", scheme
+    if not separator or not _SCHEME.fullmatch(scheme):
+        scheme, separator, rest = "", "", _ASSIGNMENT.sub(rf"\1{_HIDDEN}", str(url))
     userinfo, at, place = rest.rpartition("@")
+    if at and _SECRET_WORD.search(unquote(userinfo.partition("?")[2])):
+        return (
+            scheme + separator + _HIDDEN
+        )  # the @ may be of a password in the query, or end one with a ? in it
     # Without a host, as in sqlite:///me@work.db, an @ belongs to the path, unless something like user:password
     # stands before it: then there is a slash too many.
     if at and not (rest.startswith("/") and ":" not in userinfo):
