@@ -30,6 +30,9 @@ class Trait(StrEnum):
     CORE = "core"
     """What every backend keeps, the one with only four methods too."""
 
+    STORAGE = "storage"
+    """It is a ``Storage`` itself, not four methods in core's adapter: what binds those whatever they declare."""
+
     DURABLE = "durable"
     """Acknowledged data survives the process (the class attribute ``durable``)."""
 
@@ -76,6 +79,7 @@ class ClauseName(StrEnum):
     ERRORS = "Errors"
     DAMAGE = "Damage"
     SCHEMA = "Schema"
+    REFERENCE = "Like the reference"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ Verdict = Literal["passed", "failed", "incomplete", "refused", "not declared", "
 """Of one row: ``passed`` all that applies passed; ``incomplete`` nothing failed, but something did not run;
 ``refused`` it is not declared, and refuses as it should; ``not declared`` there is nothing to refuse."""
 
-SUBJECTS = (Trait.CORE, *Capability, Trait.DURABLE, Trait.MULTIPROCESS, Trait.SCHEMA, Trait.NETWORK)
+SUBJECTS = (Trait.CORE, Trait.STORAGE, *Capability, Trait.DURABLE, Trait.MULTIPROCESS, Trait.SCHEMA, Trait.NETWORK)
 """The rows of a grade, in their order."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from oacp_storage_core import Capability, Interaction, Storage, StorageError
@@ -112,21 +113,36 @@ async def at(setting: Setting) -> AsyncIterator[Place]:
         yield place
     finally:
         await place.close_all()
-        if setting.tidy:
-            await _remove_everything(setting)
+        await remove_everything(setting)
 
 
-async def _remove_everything(setting: Setting) -> None:
-    """Delete what is in the suite's own namespace, as far as the storage can; report what stays."""
-    storage = setting.build()
+@contextmanager
+def tidied(setting: Setting) -> Iterator[None]:
+    """For a test that runs event loops of its own: in the end, what it wrote is removed."""
     try:
-        async with storage:
-            while agents := await soon(storage.list_agents(), "list_agents()"):
-                for agent_id in agents:
-                    await soon(storage.delete_agent(agent_id), "delete_agent()")
-            if Capability.SYSTEM_STATE in storage.capabilities:
-                while documents := await soon(storage.list_system_state(), "list_system_state()"):
-                    for document in documents:
-                        await storage.delete_system_state(document.key)
-    except (StorageError, AssertionError) as exc:
-        setting.leave_behind(f"namespace {setting.namespace}: {exc}")
+        yield
+    finally:
+        asyncio.run(remove_everything(setting))
+
+
+async def remove_everything(setting: Setting) -> None:
+    """Delete what is in the suite's own namespaces, as far as the storage can; report what stays."""
+    if not setting.tidy:
+        return
+    for namespace in setting.namespaces:
+        storage = setting.build(namespace=namespace)
+        try:
+            async with storage:
+                await soon(_empty(storage), "the removal of what the test wrote")
+        except (StorageError, AssertionError) as exc:
+            setting.leave_behind(f"namespace {namespace}: {exc}")
+
+
+async def _empty(storage: Storage) -> None:
+    while agents := await storage.list_agents():
+        for agent_id in agents:
+            await storage.delete_agent(agent_id)
+    if Capability.SYSTEM_STATE in storage.capabilities:
+        while documents := await storage.list_system_state():
+            for document in documents:
+                await storage.delete_system_state(document.key)

@@ -56,6 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the same random sequences in every session",
     )
     group.addoption(
+        "--oacp-storage-examples",
+        metavar="N",
+        dest="oacp_storage_examples",
+        type=int,
+        default=25,
+        help="how many random sequences each test tries (default: 25)",
+    )
+    group.addoption(
         "--oacp-storage-seconds",
         metavar="S",
         dest="oacp_storage_seconds",
@@ -109,7 +117,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what the contract asks, and where to look, into every failure of the suite."""
     report = yield
@@ -119,8 +127,6 @@ def pytest_runtest_makereport(
     add_section = getattr(report.longrepr, "addsection", None)
     if add_section is not None:
         text = f"{told['asks']}\nLook at: {told['look']}"
-        if call.excinfo is not None and (seed := getattr(call.excinfo.value, "oacp_storage_seed", None)):
-            text += f"\nRepeat it with: {seed}"
         add_section(f"the contract: {told['clause']} ({told['subject']})", text, "-")
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import uuid4
 
 import pytest
 from oacp_storage_core import Capability, Storage
+from oacp_storage_core.adapter import AdaptedStorage
 
 from oacp_storage_conformance.clause import Subject, Trait, clause_of
 from oacp_storage_conformance.sources import Source, build, shown, to_plain
@@ -40,6 +40,7 @@ class Setting:
         self.shared = shared
         self.seed = int(request.config.getoption("oacp_storage_seed"))
         self.derandomize = bool(request.config.getoption("oacp_storage_derandomize"))
+        self.examples = int(request.config.getoption("oacp_storage_examples"))
         self.seconds = float(request.config.getoption("oacp_storage_seconds"))
         self._request = request
         self._tamper = tamper
@@ -47,6 +48,7 @@ class Setting:
         self._leftovers: list[str] = []
         bare = build(source)
         self.namespace = f"conformance-{self._token}" if Capability.NAMESPACES in bare.capabilities else None
+        self.namespaces = [] if self.namespace is None else [self.namespace]
         self._case = _case_of(request)
         self._facts: dict[str, Any] = {"source": shown(source)}
         request.node.user_properties.append((FACTS, self._facts))
@@ -60,6 +62,8 @@ class Setting:
 
     def _require(self, storage: Storage) -> None:
         declared: set[Subject] = {*storage.capabilities, Trait.CORE}
+        if not isinstance(storage, AdaptedStorage):
+            declared.add(Trait.STORAGE)
         if storage.durable:
             declared.add(Trait.DURABLE)
         if storage.multiprocess:
@@ -71,15 +75,10 @@ class Setting:
         for needed in self.clause.needs[self._case]:
             if needed is not Trait.SCHEMA and needed not in declared:
                 self.does_not_apply(f"{needed} is not declared")
-        if self.clause.tamper and self._tamper is None:
-            self.cannot_run("it needs the fixture storage_tamper")
+        if self.clause.tamper and Trait.SCHEMA not in self.clause.needs[self._case]:
+            self.tamper  # noqa: B018 - ends the test early where there is none
         if self.clause.alone and self.shared and self.namespace is None:
             self.cannot_run("it acts on the whole place, and this store may hold other data")
-        if Trait.MULTIPROCESS in self.clause.needs[self._case]:
-            try:
-                to_plain(self.source)
-            except ValueError as exc:
-                self.cannot_run(str(exc))
 
     def does_not_apply(self, reason: str) -> NoReturn:
         """End the test: it speaks of something that this backend does not promise."""
@@ -93,6 +92,10 @@ class Setting:
         self._facts["reason"] = reason
         pytest.skip(f"not run: {reason}")
 
+    def declare(self, trait: Trait) -> None:
+        """Note a trait that only an open storage tells."""
+        self._facts["declared"] = sorted({*self._facts["declared"], trait})
+
     def refused(self) -> None:
         """Note that the test saw a refusal that the contract asks for."""
         self._facts["outcome"] = "refused"
@@ -101,7 +104,12 @@ class Setting:
 
     def build(self, **options: Any) -> Storage:
         """A new storage at this place, not opened."""
-        return build(self.source, **self.options, **options)
+        return build(self.source, **{**self.options, **options})
+
+    def another_namespace(self) -> str:
+        """One more namespace of the suite's own."""
+        self.namespaces.append(f"conformance-{self._token}-{len(self.namespaces)}")
+        return self.namespaces[-1]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -124,24 +132,31 @@ class Setting:
         return at(self)
 
     @property
-    def job(self) -> str:
-        """The source and options as JSON, for other processes."""
-        return json.dumps({"source": to_plain(self.source), "options": self.options})
+    def declared(self) -> frozenset[str]:
+        """The capabilities and traits that apply here."""
+        return frozenset(self._facts["declared"])
+
+    @property
+    def plain_source(self) -> Any:
+        """The source as JSON, for other processes; the test counts as not run if they could not use it."""
+        try:
+            return to_plain(self.source)
+        except ValueError as exc:
+            self.cannot_run(str(exc))
 
     # --- tampering and tidying ----------------------------------------------------------------------------
 
     @property
     def tamper(self) -> Tamper:
-        """The second path into the store, of a test that declared that it needs one."""
+        """The second path into the store; the test counts as not run where there is none."""
         if self._tamper is None:
-            raise TypeError("the test does not declare tamper=True")
+            self.cannot_run("it needs the fixture storage_tamper")
         return self._tamper
 
     @property
     def tidy(self) -> bool:
-        """Whether what the test wrote can and should be removed."""
-        declared = self._facts["declared"]
-        return self.namespace is not None and Capability.AGENTS in declared and not self.clause.tamper
+        """Whether what the test wrote can be removed; what was tampered with cannot."""
+        return self.namespace is not None and Capability.AGENTS in self.declared and not self.clause.tamper
 
     def leave_behind(self, what: str) -> None:
         """Note something that could not be removed, for the end of the session."""

@@ -19,17 +19,21 @@ _USERINFO = re.compile(r"://[^/@\s]*@")
 
 def build(source: Source, **options: Any) -> Storage:
     """A new storage at the source, not opened; ``options`` win over those of the source."""
+    if "namespace" in options:
+        source = without_namespace(source)
     if isinstance(source, str | Mapping):
-        return create_storage(_without_namespace(source) if "namespace" in options else source, **options)
+        return create_storage(source, **options)
     backend = source(**options)
     return backend if isinstance(backend, Storage) else adapt(backend)
 
 
-def _without_namespace(source: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+def without_namespace(source: Source) -> Source:
     """The source without a namespace of its own, which the suite replaces by one that it made up."""
     if isinstance(source, Mapping):
         return {key: value for key, value in source.items() if key != "namespace"}
-    return _NAMESPACE_IN_URL.sub(r"\1", source).rstrip("?&") if "://" in source else source
+    if isinstance(source, str) and "://" in source:
+        return _NAMESPACE_IN_URL.sub(r"\1", source).rstrip("?&")
+    return source
 
 
 def shown(source: Source) -> str:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from oacp_storage_conformance.base import ConformanceBase
+from oacp_storage_conformance.clauses.cancellation import CancellationClause
+from oacp_storage_conformance.clauses.capabilities import CapabilitiesClause
+from oacp_storage_conformance.clauses.concurrency import ConcurrencyClause
+from oacp_storage_conformance.clauses.damage import DamageClause
 from oacp_storage_conformance.clauses.deletion import DeletionClause
+from oacp_storage_conformance.clauses.durability import DurabilityClause
+from oacp_storage_conformance.clauses.health import HealthClause
 from oacp_storage_conformance.clauses.history import HistoryClause
 from oacp_storage_conformance.clauses.idempotency import IdempotencyClause
+from oacp_storage_conformance.clauses.imports import ImportClause
+from oacp_storage_conformance.clauses.loops import LoopsClause
+from oacp_storage_conformance.clauses.names import NamesClause
 from oacp_storage_conformance.clauses.order import OrderClause
+from oacp_storage_conformance.clauses.outages import OutagesClause
 from oacp_storage_conformance.clauses.payloads import PayloadsClause
+from oacp_storage_conformance.clauses.reference import ReferenceClause
 from oacp_storage_conformance.clauses.retention import RetentionClause
+from oacp_storage_conformance.clauses.schema import SchemaClause
+from oacp_storage_conformance.clauses.sizes import SizesClause
+from oacp_storage_conformance.clauses.tenants import TenantsClause
 from oacp_storage_conformance.clauses.times import TimeClause
 from oacp_storage_conformance.clauses.turns import TurnsClause
 from oacp_storage_conformance.clauses.versions import VersionsClause
@@ -17,17 +31,31 @@ from oacp_storage_conformance.clauses.where import WhereClause
 
 
 class StorageConformance(
+    CapabilitiesClause,
     OrderClause,
     HistoryClause,
     IdempotencyClause,
     TimeClause,
+    DurabilityClause,
+    OutagesClause,
     VersionsClause,
     TurnsClause,
+    SizesClause,
     RetentionClause,
     DeletionClause,
     WatchClause,
     WhereClause,
     PayloadsClause,
+    NamesClause,
+    TenantsClause,
+    CancellationClause,
+    ConcurrencyClause,
+    LoopsClause,
+    HealthClause,
+    DamageClause,
+    SchemaClause,
+    ImportClause,
+    ReferenceClause,
     ConformanceBase,
 ):
     """Every sentence of the contract as tests. Subclass it, and give the fixture ``storage_source``::
