@@ -18,7 +18,6 @@ LATE = {
     "email",
     "http",
     "importlib_metadata",
-    "json",
     "pluggy",
     "sqlite3",
     "tempfile",

@@ -146,11 +146,12 @@ class Plugins:
         if offer.target not in self._loaded:
             plugin = offer.load()
             if not self._manager.is_registered(plugin):
-                self._manager.register(plugin, f"{offer.installed.name}:{offer.name}")
                 try:
+                    self._manager.register(plugin, f"{offer.installed.name}:{offer.name}")
                     self._manager.check_pending()  # a misspelt hook would never be called
                 except pluggy.PluginValidationError:
-                    self._manager.unregister(plugin)
+                    if self._manager.is_registered(plugin):  # as some versions of pluggy leave it
+                        self._manager.unregister(plugin)
                     raise
             self._loaded[offer.target] = plugin
         return self._loaded[offer.target]
