@@ -85,7 +85,9 @@ def _guard(cls: type, suite: type) -> None:
     known = {*tests, *(f"{name}[{case}]" for name, test in tests.items() for case in _cases(test))}
     expected: Mapping[str, str] = cls.expected_failures  # type: ignore[attr-defined]  # cls is a ConformanceBase
     if unknown := sorted(set(expected) - known):
-        raise TypeError(f"{cls.__name__}.expected_failures names tests that the suite does not have: {', '.join(unknown)}")
+        raise TypeError(
+            f"{cls.__name__}.expected_failures names tests that the suite does not have: {', '.join(unknown)}"
+        )
     if empty := sorted(name for name, reason in expected.items() if not reason.strip()):
         raise TypeError(f"{cls.__name__}.expected_failures gives no reason for {', '.join(empty)}")
 

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import pytest
+
 from oacp_storage_core import Capability
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from oacp_storage_core import Capability
-
 from oacp_storage_conformance.clause import Trait
+from oacp_storage_core import Capability
 
 if TYPE_CHECKING:
     import pytest
@@ -22,7 +21,15 @@ Verdict = Literal["passed", "failed", "incomplete", "refused", "not declared", "
 """Of one row: ``passed`` all that applies passed; ``incomplete`` nothing failed, but something did not run;
 ``refused`` it is not declared, and refuses as it should; ``not declared`` there is nothing to refuse."""
 
-SUBJECTS = (Trait.CORE, Trait.STORAGE, *Capability, Trait.DURABLE, Trait.MULTIPROCESS, Trait.SCHEMA, Trait.NETWORK)
+SUBJECTS = (
+    Trait.CORE,
+    Trait.STORAGE,
+    *Capability,
+    Trait.DURABLE,
+    Trait.MULTIPROCESS,
+    Trait.SCHEMA,
+    Trait.NETWORK,
+)
 """The rows of a grade, in their order."""
 
 
@@ -177,7 +184,9 @@ def as_json(ledger: Ledger, listed: Sequence[ListedTest], seed: int) -> dict[str
                         "test": test.id,
                         "clause": test.clause,
                         "subject": test.subject,
-                        **asdict(target.results.get((test.name, test.case), Result("not run", "not selected"))),
+                        **asdict(
+                            target.results.get((test.name, test.case), Result("not run", "not selected"))
+                        ),
                     }
                     for test in listed
                 ],

@@ -28,7 +28,7 @@ def suite_tests() -> list[ListedTest]:
     """Every test of ``StorageConformance``, one entry for each of its cases."""
     from oacp_storage_conformance.suite import StorageConformance
 
-    listed = []
+    listed: list[ListedTest] = []
     for name, test in own_tests(StorageConformance).items():
         if (clause := clause_of(test)) is not None:
             listed.extend(

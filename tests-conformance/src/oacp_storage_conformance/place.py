@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from oacp_storage_core import Capability, Interaction, Storage, StorageError
-
 from oacp_storage_conformance.patience import soon
+from oacp_storage_core import Capability, Interaction, Storage, StorageError
 
 if TYPE_CHECKING:
     from oacp_storage_conformance.setting import Setting

@@ -75,7 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker that the suite's tests carry, and begin the grade."""
-    config.addinivalue_line("markers", "oacp_storage_clause(name): the clause of the contract that a test proves")
+    config.addinivalue_line(
+        "markers", "oacp_storage_clause(name): the clause of the contract that a test proves"
+    )
     config.pluginmanager.register(Graded(config), "oacp_storage_grade")
 
 
@@ -116,9 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what the contract asks, and where to look, into every failure of the suite."""
     report = yield
     told = _property(item, TEST)
@@ -177,7 +177,9 @@ class Graded:
             terminal.write_line(render(target, suite_tests(), width=width, color=terminal.hasmarkup))
             for left in target.left:
                 terminal.write_line(f"could not be removed: {left}")
-        terminal.write_line(f"random sequences used --oacp-storage-seed={self.config.getoption('oacp_storage_seed')}")
+        terminal.write_line(
+            f"random sequences used --oacp-storage-seed={self.config.getoption('oacp_storage_seed')}"
+        )
 
 
 def _property(about: Any, name: str) -> dict[str, Any] | None:

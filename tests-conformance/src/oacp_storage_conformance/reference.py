@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from oacp_storage_conformance.place import Place, collect
+from oacp_storage_conformance.strategies import AGENTS, IDS, KEYS, START, Step
 from oacp_storage_core import (
     Capability,
     Document,
@@ -14,9 +16,6 @@ from oacp_storage_core import (
     Storage,
     VersionConflictError,
 )
-
-from oacp_storage_conformance.place import Place, collect
-from oacp_storage_conformance.strategies import AGENTS, IDS, KEYS, START, Step
 
 _Act = Callable[..., Awaitable[Any]]
 
@@ -80,21 +79,35 @@ class Player:
 
     async def _batch(self, agent: str, records: Any) -> Any:
         name = self.base + agent
-        return [self._id(one) for one in await self.storage.store_interactions(name, self._records(name, records))]
+        return [
+            self._id(one) for one in await self.storage.store_interactions(name, self._records(name, records))
+        ]
 
     async def _turn(self, agent: str, records: Any, state: Any, expected: int | None, learning: Any) -> Any:
         name = self.base + agent
         turn = await self.storage.record_turn(
-            name, interactions=self._records(name, records), state=state, expected_version=expected, learning=learning
+            name,
+            interactions=self._records(name, records),
+            state=state,
+            expected_version=expected,
+            learning=learning,
         )
         learned = {key: self._document(one) for key, one in turn.learning.items()}
-        return turn.replayed, [self._record(one) for one in turn.interactions], self._document(turn.state), learned
+        return (
+            turn.replayed,
+            [self._record(one) for one in turn.interactions],
+            self._document(turn.state),
+            learned,
+        )
 
     async def _get(self, agent: str, limit: int) -> Any:
         return await self.storage.get_interactions(self.base + agent, limit)
 
     async def _history(self, agent: str, query: Any) -> Any:
-        return [self._record(one) for one in await collect(self.storage.iter_interactions(self.base + agent, **query))]
+        return [
+            self._record(one)
+            for one in await collect(self.storage.iter_interactions(self.base + agent, **query))
+        ]
 
     async def _count(self, agent: str, query: Any) -> Any:
         bounds = {key: value for key, value in query.items() if key not in {"limit", "reverse"}}
@@ -114,7 +127,9 @@ class Player:
 
     async def _update_state(self, agent: str, data: Any) -> Any:
         return self._document(
-            await self.storage.update_agent_state(self.base + agent, lambda old: {"old": old, "new": data} if data else None)
+            await self.storage.update_agent_state(
+                self.base + agent, lambda old: {"old": old, "new": data} if data else None
+            )
         )
 
     async def _delete_state(self, agent: str, expected: int | None) -> Any:
@@ -130,7 +145,9 @@ class Player:
         return await self.storage.delete_learning_data(self.base + agent, key, expected_version=expected)
 
     async def _list_learning(self, agent: str, query: Any) -> Any:
-        return [self._document(one) for one in await self.storage.list_learning_data(self.base + agent, **query)]
+        return [
+            self._document(one) for one in await self.storage.list_learning_data(self.base + agent, **query)
+        ]
 
     async def _store_system(self, key: str, data: Any, expected: int | None) -> Any:
         return await self.storage.store_system_state(self.base + key, data, expected_version=expected)
@@ -165,7 +182,9 @@ class Player:
         return {**query, **base} if after is None else {**query, **base, "after": self.base + after}
 
     def _records(self, agent: str, records: Sequence[tuple[str | None, Any]]) -> list[Any]:
-        return [data if ident is None else Interaction(agent, ident, 0, START, data) for ident, data in records]
+        return [
+            data if ident is None else Interaction(agent, ident, 0, START, data) for ident, data in records
+        ]
 
     def _id(self, ident: str) -> str:
         return ident if ident in IDS else "*"
@@ -189,7 +208,9 @@ async def compare(place: Place, script: Sequence[Step], base: str) -> None:
             # repr tells 1 from 1.0 and True, -0.0 from 0.0, and the order of keys.
             assert repr(got) == repr(expected), f"step {number}, {step}: MemoryStorage answers otherwise"
         left, right = await mine.everything(), await reference.everything()
-        assert repr(left) == repr(right), "in the end another instance sees something else than with MemoryStorage"
+        assert repr(left) == repr(right), (
+            "in the end another instance sees something else than with MemoryStorage"
+        )
     finally:
         await mine.remove()
         MemoryStorage.forget(name)

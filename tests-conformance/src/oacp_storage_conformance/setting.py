@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import uuid4
 
 import pytest
-from oacp_storage_core import Capability, Storage
-from oacp_storage_core.adapter import AdaptedStorage
 
 from oacp_storage_conformance.clause import Subject, Trait, clause_of
 from oacp_storage_conformance.sources import Source, build, shown, to_plain
 from oacp_storage_conformance.tamper import NotTampered, Tamper
+from oacp_storage_core import Capability, Storage
+from oacp_storage_core.adapter import AdaptedStorage
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -31,7 +31,9 @@ class Setting:
     whole place do not run.
     """
 
-    def __init__(self, request: pytest.FixtureRequest, source: Source, tamper: Tamper | None, *, shared: bool) -> None:
+    def __init__(
+        self, request: pytest.FixtureRequest, source: Source, tamper: Tamper | None, *, shared: bool
+    ) -> None:
         clause = clause_of(request.function)
         if clause is None:
             raise TypeError(f"{request.node.nodeid} uses a fixture that is the suite's own")

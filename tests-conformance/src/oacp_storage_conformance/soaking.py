@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from oacp_storage_core import Capability, Storage
-
 from oacp_storage_conformance.patience import PATIENCE
 from oacp_storage_conformance.place import collect
 from oacp_storage_conformance.sources import Source, build
 from oacp_storage_conformance.workers import Worker, worker
+from oacp_storage_core import Capability, Storage
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,13 @@ async def soak(
     async with AsyncExitStack() as stack:
         workers: list[Worker] = []
         for by in range(processes):
-            arguments = {"agents": names, "by": by, "tasks": tasks, "seconds": seconds, "count": 10**9}
+            arguments: dict[str, Any] = {
+                "agents": names,
+                "by": by,
+                "tasks": tasks,
+                "seconds": seconds,
+                "count": 10**9,
+            }
             workers.append(await stack.enter_async_context(worker(source, options, "append", **arguments)))
         await asyncio.gather(*(one.opened() for one in workers))
         doomed = dice.sample(range(processes), kill)
@@ -70,7 +75,10 @@ async def soak(
             return workers[by].said
 
         said = await asyncio.gather(
-            *(die(by, dice.uniform(0.2, 0.8) * seconds) if by in doomed else live(by) for by in range(processes))
+            *(
+                die(by, dice.uniform(0.2, 0.8) * seconds) if by in doomed else live(by)
+                for by in range(processes)
+            )
         )
     async with build(source, **options) as storage:
         acknowledged = Counter(tuple(ack) for one in said for ack in one)
@@ -86,7 +94,9 @@ async def _read(storage: Storage, names: list[str]) -> list[tuple[str, int, int,
         if Capability.HISTORY in storage.capabilities:
             log = await collect(storage.iter_interactions(agent))
             sequences = [one.sequence for one in log]
-            assert sequences == list(range(1, len(log) + 1)), f"{agent}: the sequences have gaps: {_gaps(sequences)}"
+            assert sequences == list(range(1, len(log) + 1)), (
+                f"{agent}: the sequences have gaps: {_gaps(sequences)}"
+            )
             payloads = [one.data for one in log]
         else:
             payloads = await storage.get_interactions(agent, 10**6)
@@ -94,7 +104,9 @@ async def _read(storage: Storage, names: list[str]) -> list[tuple[str, int, int,
     return stored
 
 
-def _compare(acknowledged: Counter[tuple[Any, ...]], stored: list[tuple[str, int, int, int]], killed: set[int]) -> None:
+def _compare(
+    acknowledged: Counter[tuple[Any, ...]], stored: list[tuple[str, int, int, int]], killed: set[int]
+) -> None:
     counts = Counter(stored)
     doubled = [append for append, count in counts.items() if count > 1]
     assert not doubled, f"stored more than once: {doubled[:5]}"
@@ -104,9 +116,13 @@ def _compare(acknowledged: Counter[tuple[Any, ...]], stored: list[tuple[str, int
     for agent, by, task, n in stored:
         by_task.setdefault((agent, by, task), []).append(n)
     for (agent, by, task), order in by_task.items():
-        assert order == list(range(len(order))), f"{agent}: task {task} of process {by} is out of order: {order[:20]}"
+        assert order == list(range(len(order))), (
+            f"{agent}: task {task} of process {by} is out of order: {order[:20]}"
+        )
         extra = len(order) - sum(1 for n in range(len(order)) if (agent, by, task, n) in acknowledged)
-        assert extra <= (1 if by in killed else 0), f"{agent}: task {task} of process {by} stored {extra} too many"
+        assert extra <= (1 if by in killed else 0), (
+            f"{agent}: task {task} of process {by} stored {extra} too many"
+        )
 
 
 def _gaps(sequences: list[int]) -> list[tuple[int, int]]:

@@ -65,7 +65,9 @@ def to_plain(source: Source) -> Any:
         return dict(source)
     module, name = getattr(source, "__module__", None), getattr(source, "__qualname__", "<locals>")
     if module is None or "<locals>" in name:
-        raise ValueError("a source for several processes must be a name, a URL, a mapping or an importable callable")
+        raise ValueError(
+            "a source for several processes must be a name, a URL, a mapping or an importable callable"
+        )
     return {"callable": f"{module}:{name}"}
 
 

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
+
 from oacp_storage_core import Capability
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 """Given times lie in the days after this; a time that a storage made is later than all of them."""
 
-AGENTS = ["ann", "Ann", "ann:1", "b\u00f6b"]
-KEYS = ["k", "K", "k/1", "\U0001f600"]
-IDS = ["1", "2", "3", "4", "5", "6"]
+AGENTS = ["ann", "Ann"]
+KEYS = ["k", "K/\U0001f600"]
+IDS = ["1", "2", "3"]
 PATHS = ["a", "b", "a.b", "a.0", "/a/0/b", "", "c", "/", "a.1", "b.a"]
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
@@ -36,7 +37,9 @@ values = st.recursive(
 payloads = st.dictionaries(_keys, values, max_size=4)
 """JSON objects, with what stores are known to change: NUL, long integers, -0.0, odd keys."""
 
-small = st.sampled_from([{}, {"a": 1}, {"a": 1.0}, {"a": "x"}, {"b": [1, {"b": 2}]}, {"a": {"b": 1}}]) | payloads
+small = (
+    st.sampled_from([{}, {"a": 1}, {"a": 1.0}, {"a": "x"}, {"b": [1, {"b": 2}]}, {"a": {"b": 1}}]) | payloads
+)
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 """Names of at most 48 UTF-8 bytes."""
@@ -75,7 +78,9 @@ Step = tuple[str, tuple[Any, ...], dict[str, Any]]
 """One call: a name that ``oacp_storage_conformance.reference`` knows, its arguments, its keyword arguments."""
 
 
-def _step(name: str, *arguments: st.SearchStrategy[Any], **keywords: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+def _step(
+    name: str, *arguments: st.SearchStrategy[Any], **keywords: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Step]:
     return st.tuples(st.just(name), st.tuples(*arguments), st.fixed_dictionaries(keywords))
 
 
@@ -128,9 +133,16 @@ def scripts(declared: AbstractSet[str], *, whole_place: bool) -> st.SearchStrate
     if has(Capability.RETENTION):
         criteria = st.fixed_dictionaries(
             {},
-            optional={"before": moments, "keep_last": st.integers(0, 4), "ids": st.lists(st.sampled_from(IDS), max_size=3)},
+            optional={
+                "before": moments,
+                "keep_last": st.integers(0, 4),
+                "ids": st.lists(st.sampled_from(IDS), max_size=3),
+            },
         )
         steps.append(_step("retain", _agent, criteria, dry_run=st.booleans()))
         if whole_place:
-            steps.append(_step("retain_all", st.fixed_dictionaries({"keep_last": st.integers(0, 4)}), dry_run=st.booleans()))
-    return st.lists(st.one_of(steps), min_size=1, max_size=30)
+            kept = st.fixed_dictionaries({"keep_last": st.integers(0, 4)})
+            steps.append(_step("retain_all", kept, dry_run=st.booleans()))
+    # Lists of lists are longer on average than lists, and shrink as well.
+    parts = st.lists(st.lists(st.one_of(steps), max_size=8), max_size=8)
+    return parts.map(lambda lists: [step for part in lists for step in part])

@@ -29,7 +29,9 @@ _STYLES: dict[Verdict, str] = {
 def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: bool) -> str:
     """The table of one target, as text for a terminal of ``width`` columns."""
     rows = grade(target, listed)
-    table = Table(title=escape(f"{target.name}: {target.backend or 'nothing'} at {target.source or 'no place'}"))
+    table = Table(
+        title=escape(f"{target.name}: {target.backend or 'nothing'} at {target.source or 'no place'}")
+    )
     table.add_column("capability")
     for heading in ("tests", "passed", "failed", "refused", "not run"):
         table.add_column(heading, justify="right")
@@ -38,7 +40,9 @@ def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: b
         counts = (row.tests, row.passed, row.failed, row.refused, row.not_run)
         table.add_row(row.subject, *(str(n) if n else "-" for n in counts), _colored(row))
     out = StringIO()
-    console = Console(file=out, width=max(width, 80), force_terminal=color, color_system="standard" if color else None)
+    console = Console(
+        file=out, width=max(width, 80), force_terminal=color, color_system="standard" if color else None
+    )
     console.print(table)
     console.print(_summary(target, rows), highlight=False)
     return out.getvalue()

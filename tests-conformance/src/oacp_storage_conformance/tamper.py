@@ -8,7 +8,7 @@ Part = Literal["body", "id", "time"]
 """What of a stored record to change: its payload, its id, or its time."""
 
 
-class NotTampered(NotImplementedError):  # noqa: N818 - it says what happened, as NotImplementedError does
+class NotTampered(NotImplementedError):
     """This tamper cannot do that; the test counts as not run."""
 
 
@@ -26,23 +26,23 @@ class Tamper:
     network: bool = False
     """Whether clients reach the store over connections that can be lost."""
 
-    def flip_interaction(self, agent_id: str, sequence: int, *, part: Part, namespace: str) -> None:
+    def flip_interaction(self, _agent_id: str, _sequence: int, *, _part: Part, _namespace: str) -> None:
         """Change one bit of that part of the stored interaction and leave its checksum as it is."""
         raise NotTampered("flip_interaction")
 
-    def flip_state(self, agent_id: str, *, namespace: str) -> None:
+    def flip_state(self, _agent_id: str, *, _namespace: str) -> None:
         """Change one bit of the stored body of the agent's state and leave its checksum as it is."""
         raise NotTampered("flip_state")
 
-    def flip_learning_data(self, agent_id: str, key: str, *, namespace: str) -> None:
+    def flip_learning_data(self, _agent_id: str, _key: str, *, _namespace: str) -> None:
         """Change one bit of the stored body of that learning data and leave its checksum as it is."""
         raise NotTampered("flip_learning_data")
 
-    def flip_system_state(self, key: str, *, namespace: str) -> None:
+    def flip_system_state(self, _key: str, *, _namespace: str) -> None:
         """Change one bit of the stored body of that system state and leave its checksum as it is."""
         raise NotTampered("flip_system_state")
 
-    def tear_tail(self, agent_id: str, *, namespace: str) -> None:
+    def tear_tail(self, _agent_id: str, *, _namespace: str) -> None:
         """Leave the store as a crash in the middle of writing would: with the beginning of one more record.
 
         What was acknowledged stays whole; behind it, where the agent's next interaction would be written,
@@ -50,7 +50,7 @@ class Tamper:
         """
         raise NotTampered("tear_tail")
 
-    def set_schema_version(self, version: int) -> None:
+    def set_schema_version(self, _version: int) -> None:
         """Set the schema version that the store carries, and change nothing else."""
         raise NotTampered("set_schema_version")
 

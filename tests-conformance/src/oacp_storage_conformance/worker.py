@@ -15,9 +15,8 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from oacp_storage_core import Capability, Storage
-
 from oacp_storage_conformance.sources import build, from_plain
+from oacp_storage_core import Capability, Storage
 
 Task = Callable[..., Awaitable[None]]
 
@@ -27,7 +26,9 @@ def say(value: Any) -> None:
     os.write(1, json.dumps(value).encode() + b"\n")
 
 
-async def append(storage: Storage, agents: list[str], by: int, tasks: int, seconds: float, count: int) -> None:
+async def append(
+    storage: Storage, agents: list[str], by: int, tasks: int, seconds: float, count: int
+) -> None:
     """Tasks append until the time is over (or ``count`` each), and say what was acknowledged."""
     ends = time.monotonic() + seconds
 
@@ -111,7 +112,9 @@ async def leave_open(storage: Storage, agent: str) -> None:
 async def fork(storage: Storage, agent: str, count: int) -> None:
     """Fork in the middle of use; parent and child go on with the same storage object, at the same time."""
     await storage.store_interaction(agent, {"by": "before", "n": 0})
-    pending = [asyncio.ensure_future(storage.store_interaction(agent, {"by": "pending", "n": n})) for n in range(4)]
+    pending = [
+        asyncio.ensure_future(storage.store_interaction(agent, {"by": "pending", "n": n})) for n in range(4)
+    ]
     await asyncio.sleep(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that forking with threads is risky is why this is tested

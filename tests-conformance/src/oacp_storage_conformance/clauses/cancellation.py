@@ -10,11 +10,11 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, Document, Interaction, Storage, StorageClosedError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, collect
+from oacp_storage_core import Capability, Document, Interaction, Storage, StorageClosedError
 
 CANCELLATION = ClauseName.CANCELLATION
 WHEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -47,9 +47,12 @@ WRITES = {
         (Capability.TURN, Capability.LEARNING_DATA),
     ),
     "update_agent_state": _Cancelled(
-        lambda s, agent: s.update_agent_state(agent, lambda data: {"n": "new"}), (Capability.VERSIONED_STATE,)
+        lambda s, agent: s.update_agent_state(agent, lambda _data: {"n": "new"}),
+        (Capability.VERSIONED_STATE,),
     ),
-    "delete_agent_state": _Cancelled(lambda s, agent: s.delete_agent_state(agent), (Capability.VERSIONED_STATE,)),
+    "delete_agent_state": _Cancelled(
+        lambda s, agent: s.delete_agent_state(agent), (Capability.VERSIONED_STATE,)
+    ),
     "store_learning_data": _Cancelled(
         lambda s, agent: s.store_learning_data(agent, "k", {"n": "new"}), (Capability.LEARNING_DATA,)
     ),
@@ -73,9 +76,11 @@ WRITES = {
 READS = {
     "get_interactions": _Cancelled(lambda s, agent: s.get_interactions(agent)),
     "get_agent_state": _Cancelled(lambda s, agent: s.get_agent_state(agent)),
-    "iter_interactions": _Cancelled(lambda s, agent: collect(s.iter_interactions(agent)), (Capability.HISTORY,)),
+    "iter_interactions": _Cancelled(
+        lambda s, agent: collect(s.iter_interactions(agent)), (Capability.HISTORY,)
+    ),
     "count_interactions": _Cancelled(lambda s, agent: s.count_interactions(agent), (Capability.HISTORY,)),
-    "list_agents": _Cancelled(lambda s, agent: s.list_agents(), (Capability.AGENTS,)),
+    "list_agents": _Cancelled(lambda s, _agent: s.list_agents(), (Capability.AGENTS,)),
 }
 
 
@@ -108,7 +113,9 @@ class CancellationClause:
             cancelled += call.cancel()
             await asyncio.wait([call])
             # An append for the same agent commits after the cancelled call: then its fate is settled.
-            await soon(place.storage.store_interaction(agent, {"n": "fence"}), "an append after a cancelled call")
+            await soon(
+                place.storage.store_interaction(agent, {"n": "fence"}), "an append after a cancelled call"
+            )
             seen = await _look(place, agent)
             if call.cancelled():
                 assert seen in (nothing, whole), f"moment {n}: half of a cancelled call: {seen}"
@@ -148,7 +155,9 @@ class CancellationClause:
         """
         for round_ in range(8):
             agent = place.name(f"ann {round_}")
-            calls = [asyncio.ensure_future(place.storage.store_interaction(agent, {"n": n})) for n in range(40)]
+            calls = [
+                asyncio.ensure_future(place.storage.store_interaction(agent, {"n": n})) for n in range(40)
+            ]
             for n in range(0, 40, 3):
                 if n % 2:
                     await asyncio.sleep(0)
@@ -161,7 +170,9 @@ class CancellationClause:
             assert set(range(40)) - set(range(0, 40, 3)) <= set(done)
             stored = [one["n"] for one in await place.payloads(agent)]
             assert stored == sorted(set(stored)), f"out of order or doubled: {stored}"
-            assert set(done) <= set(stored), f"acknowledged, but not stored: {sorted(set(done) - set(stored))}"
+            assert set(done) <= set(stored), (
+                f"acknowledged, but not stored: {sorted(set(done) - set(stored))}"
+            )
 
     @clause(CANCELLATION)
     async def test_a_cancelled_open_may_be_tried_again(self, place: Place) -> None:
@@ -178,7 +189,9 @@ class CancellationClause:
             first.cancel()
             await asyncio.wait([first])
             await soon(storage.store_interaction(agent, {"n": n}), "an append after a cancelled open()")
-            assert len(await soon(storage.get_interactions(agent), "a read after a cancelled open()")) == n + 1
+            assert (
+                len(await soon(storage.get_interactions(agent), "a read after a cancelled open()")) == n + 1
+            )
             await soon(storage.close(), "close() after a cancelled open()")
 
     @clause(CANCELLATION)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+
+from oacp_storage_conformance.calls import FURTHER_METHODS, Call
+from oacp_storage_conformance.clause import ClauseName, clause
+from oacp_storage_conformance.patience import soon
+from oacp_storage_conformance.place import Place
 from oacp_storage_core import (
     INTERFACE_VERSIONS,
     Capability,
@@ -14,11 +19,6 @@ from oacp_storage_core import (
     StorageWrapper,
     UnsupportedOperationError,
 )
-
-from oacp_storage_conformance.calls import FURTHER_METHODS, Call
-from oacp_storage_conformance.clause import ClauseName, clause
-from oacp_storage_conformance.patience import soon
-from oacp_storage_conformance.place import Place
 
 INTERFACE, CAPABILITIES = ClauseName.INTERFACE, ClauseName.CAPABILITIES
 
@@ -83,7 +83,9 @@ class CapabilitiesClause:
         assert await place.storage.get_agent_state(agent) is None, "a refused call must change nothing"
         place.setting.refused()
 
-    @clause(CAPABILITIES, cases={"namespace": _Belongs(FURTHER_METHODS["list_agents"], Capability.NAMESPACES)})
+    @clause(
+        CAPABILITIES, cases={"namespace": _Belongs(FURTHER_METHODS["list_agents"], Capability.NAMESPACES)}
+    )
     async def test_namespaces_are_an_option_exactly_if_declared(self, place: Place, case: _Belongs) -> None:
         """A backend that does not declare NAMESPACES refuses the option namespace; it never ignores it.
 

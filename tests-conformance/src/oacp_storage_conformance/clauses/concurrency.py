@@ -6,8 +6,6 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
-from oacp_storage_core import Capability
-
 from oacp_storage_conformance.clause import ClauseName, Trait, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, sequences
@@ -15,6 +13,7 @@ from oacp_storage_conformance.setting import Setting
 from oacp_storage_conformance.soaking import soak
 from oacp_storage_conformance.sources import from_plain
 from oacp_storage_conformance.workers import worker
+from oacp_storage_core import Capability
 
 CONCURRENCY, ORDER, VERSIONS, WATCHING = (
     ClauseName.CONCURRENCY,
@@ -42,7 +41,9 @@ class ConcurrencyClause:
                 await place.storage.store_interaction(agent, {"task": task, "n": n})
                 await place.storage.store_agent_state(agent, {"of": agent, "task": task})
                 assert (await place.storage.get_agent_state(agent) or {})["of"] == agent
-                mine = [one["n"] for one in await place.storage.get_interactions(agent) if one["task"] == task]
+                mine = [
+                    one["n"] for one in await place.storage.get_interactions(agent) if one["task"] == task
+                ]
                 assert mine == list(range(n + 1))
 
         await soon(asyncio.gather(*(work(task) for task in range(100))), "100 tasks at once", 100)
@@ -63,7 +64,9 @@ class ConcurrencyClause:
 
         async def work(by: int) -> None:
             for n in range(25):
-                await asyncio.gather(*(storages[by].store_interaction(agent, {"by": by, "n": n}) for agent in agents))
+                await asyncio.gather(
+                    *(storages[by].store_interaction(agent, {"by": by, "n": n}) for agent in agents)
+                )
 
         await soon(asyncio.gather(*(work(by) for by in range(4))), "appends by four storages at once")
         for agent in agents:
@@ -131,11 +134,15 @@ class ConcurrencyClause:
         agent, setting, day = place.name("ann"), place.setting, 86_400
         for n, skew in enumerate((day, -day, 0, -3600)):
             arguments = {"agent": agent, "payload": {"n": n}}
-            async with worker(setting.plain_source, setting.options, "append_one", skew_seconds=skew, **arguments) as one:
+            async with worker(
+                setting.plain_source, setting.options, "append_one", skew_seconds=skew, **arguments
+            ) as one:
                 await one.finish()
         log = await place.log(agent)
         assert [one.data["n"] for one in log] == [0, 1, 2, 3]
-        assert log[0].timestamp > log[2].timestamp > log[1].timestamp, "the clients' clocks give the timestamps"
+        assert log[0].timestamp > log[2].timestamp > log[1].timestamp, (
+            "the clients' clocks give the timestamps"
+        )
         assert await place.payloads(agent, 2) == [{"n": 2}, {"n": 3}]
 
     @clause(VERSIONS, MULTIPROCESS, Capability.VERSIONED_STATE)
@@ -168,7 +175,9 @@ class ConcurrencyClause:
         async with AsyncExitStack() as stack:
             workers = [
                 await stack.enter_async_context(
-                    worker(setting.plain_source, setting.options, "append_one", agent=agent, payload={"by": by})
+                    worker(
+                        setting.plain_source, setting.options, "append_one", agent=agent, payload={"by": by}
+                    )
                 )
                 for by in range(count)
             ]
@@ -184,7 +193,9 @@ class ConcurrencyClause:
         Look at: the signal between processes, or the polling in its place.
         """
         agent, setting, count = place.name("ann"), place.setting, 40
-        async with worker(setting.plain_source, setting.options, "watch", agent=agent, count=count) as watching:
+        async with worker(
+            setting.plain_source, setting.options, "watch", agent=agent, count=count
+        ) as watching:
             await watching.opened()
             for n in range(count):
                 await place.storage.store_interaction(agent, {"n": n, "at": time.time_ns()})

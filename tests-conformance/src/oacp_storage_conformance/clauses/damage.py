@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, CorruptDataError, Storage
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.documents import KINDS, DocumentKind
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, sequences
 from oacp_storage_conformance.setting import tampered
+from oacp_storage_core import Capability, CorruptDataError, Storage
 
 DAMAGE = ClauseName.DAMAGE
 VERIFY, HISTORY = Capability.VERIFY, Capability.HISTORY
 COUNT = 6
 
-SPOTS = {f"{part} of the {which}": (part, which) for part in ("body", "id", "time") for which in ("middle", "last")}
+SPOTS = {
+    f"{part} of the {which}": (part, which) for part in ("body", "id", "time") for which in ("middle", "last")
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class DamageClause:
         with pytest.raises(CorruptDataError):
             await place.storage.get_interactions(agent)
         if bad != COUNT:
-            assert await place.storage.get_interactions(agent, COUNT - bad) == [{"n": n} for n in range(bad + 1, COUNT + 1)]
+            assert await place.storage.get_interactions(agent, COUNT - bad) == [
+                {"n": n} for n in range(bad + 1, COUNT + 1)
+            ]
         await _never_returned(place.storage, agent, ids[bad - 1])
         assert await place.storage.get_interactions(other) == [{"n": 1}, {"n": 2}]
         reports = [damage async for damage in place.storage.verify()]
@@ -159,7 +163,7 @@ class DamageClause:
         await _tampered(place, f"flip_{kind.noun}", *address)
         handle = kind.of(place.storage, address)
         with pytest.raises(CorruptDataError):
-            await handle.update(lambda data: {"n": 2})
+            await handle.update(lambda _data: {"n": 2})
         await handle.store({"n": 3})
         assert await handle.get() == {"n": 3}
         assert [damage async for damage in place.storage.verify()] == []

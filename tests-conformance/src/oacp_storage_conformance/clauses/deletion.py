@@ -6,10 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from oacp_storage_core import Capability, Deletion
-
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place, collect, sequences
+from oacp_storage_core import Capability, Deletion
 
 DELETION = ClauseName.DELETION
 AGENTS, HISTORY, STATE = Capability.AGENTS, Capability.HISTORY, Capability.VERSIONED_STATE
@@ -81,7 +80,7 @@ class DeletionClause:
             await place.storage.delete_learning_data(agent, "k")
         if place.has(STATE):
             await place.storage.delete_agent_state(agent)
-            await place.storage.update_agent_state(agent, lambda data: None)
+            await place.storage.update_agent_state(agent, lambda _data: None)
         if place.has(Capability.RETENTION):
             await place.storage.delete_interactions(agent, keep_last=0)
         assert await (await place.second()).list_agents(prefix=agent) == []
@@ -142,7 +141,9 @@ class DeletionClause:
         Look at: deletions by prefix or pattern of a key.
         """
         agent = place.name("ann")
-        others = [place.name(label) for label in ("anna", "an", "ANN", "ann ", "ann:", "ann/x", "ann%", "bob")]
+        others = [
+            place.name(label) for label in ("anna", "an", "ANN", "ann ", "ann:", "ann/x", "ann%", "bob")
+        ]
         for name in (agent, *others):
             await place.fill(name, 2)
             await place.storage.store_agent_state(name, {"of": name})

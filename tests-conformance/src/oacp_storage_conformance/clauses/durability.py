@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from oacp_storage_core import Capability, Document
-
 from oacp_storage_conformance.clause import ClauseName, Trait, clause
 from oacp_storage_conformance.place import Place, sequences
 from oacp_storage_conformance.workers import worker
+from oacp_storage_core import Capability, Document
 
 DURABILITY, TURNS = ClauseName.DURABILITY, ClauseName.TURNS
 BATCHES, DELETION = ClauseName.BATCHES, ClauseName.DELETION
@@ -54,7 +53,6 @@ class DurabilityClause:
             await getattr(place.storage, method)(*arguments, **keywords)
         assert await _look(place, agent, key) == await _look(place, control, place.name("control key"))
 
-
     @clause(DURABILITY, DURABLE, MULTIPROCESS)
     async def test_writes_of_killed_processes_are_whole(self, place: Place) -> None:
         """A process killed at any moment leaves every acknowledged append, once and in order, and blocks nobody.
@@ -74,14 +72,20 @@ class DurabilityClause:
             acknowledged = len(said)
             await place.storage.store_interaction(agents[0], {"by": "parent", "task": 0, "n": by})
         assert acknowledged >= 39
-        stored = [[agent, one["by"], one["task"], one["n"]] for agent in agents for one in await place.payloads(agent)]
+        stored = [
+            [agent, one["by"], one["task"], one["n"]]
+            for agent in agents
+            for one in await place.payloads(agent)
+        ]
         for append in said:
-            assert stored.count(append) == 1, f"acknowledged, but stored {stored.count(append)} times: {append}"
+            assert stored.count(append) == 1, (
+                f"acknowledged, but stored {stored.count(append)} times: {append}"
+            )
         for agent in agents:
-            for by in (0, 1, 2, "parent"):
+            for writer in (0, 1, 2, "parent"):
                 for task in range(8):
-                    order = [n for a, b, t, n in stored if (a, b, t) == (agent, by, task)]
-                    assert order == list(range(len(order))), f"{agent}, task {task} of {by}: {order}"
+                    order = [n for a, b, t, n in stored if (a, b, t) == (agent, writer, task)]
+                    assert order == list(range(len(order))), f"{agent}, task {task} of {writer}: {order}"
 
     @clause(BATCHES, Capability.BATCH_APPEND, DURABLE)
     async def test_batches_of_killed_processes_are_whole(self, place: Place) -> None:
@@ -94,7 +98,9 @@ class DurabilityClause:
         await place.close_all()
         acknowledged = 0
         for after in (1, 2, 5):
-            async with worker(setting.plain_source, setting.options, "batches", agent=agent, size=size) as one:
+            async with worker(
+                setting.plain_source, setting.options, "batches", agent=agent, size=size
+            ) as one:
                 await one.opened()
                 for _ in range(after):
                     await one.hear()
@@ -105,7 +111,6 @@ class DurabilityClause:
         assert acknowledged <= len(stored) // size <= acknowledged + 3
         for start in range(0, len(stored), size):
             assert stored[start : start + size] == [stored[start]] * size
-
 
     @clause(TURNS, Capability.TURN, Capability.VERSIONED_STATE, Capability.LEARNING_DATA, DURABLE)
     async def test_turns_of_killed_processes_are_whole(self, place: Place) -> None:
@@ -134,7 +139,6 @@ class DurabilityClause:
             assert count <= turns <= count + 1, f"{count} turns were acknowledged, {turns} are stored"
             assert stored == [n for n in range(1, turns + 1) for _ in range(3)]
             assert (state.data, learned.data, learned.version) == ({"turn": turns}, {"turn": turns}, turns)
-
 
     @clause(DELETION, Capability.AGENTS, Capability.HISTORY, DURABLE)
     async def test_an_interrupted_deletion_is_completed(self, place: Place) -> None:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, Interaction
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, collect, sequences
+from oacp_storage_core import Capability, Interaction
 
 ORDER, HISTORY = ClauseName.ORDER, ClauseName.HISTORY
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -67,7 +67,9 @@ class HistoryClause:
         assert began <= one.timestamp <= ended
 
     @clause(ORDER, Capability.HISTORY, cases=BOUNDS)
-    async def test_sequence_bounds_are_exclusive_in_both_directions(self, place: Place, case: dict[str, Any]) -> None:
+    async def test_sequence_bounds_are_exclusive_in_both_directions(
+        self, place: Place, case: dict[str, Any]
+    ) -> None:
         """after and before are exclusive sequence bounds in both directions; limit counts from where reading begins.
 
         Look at: < against <=, bounds that swap when reading in reverse, and where the limit is applied.
@@ -83,7 +85,7 @@ class HistoryClause:
         assert await place.storage.count_interactions(agent, **bounds) == len(inside)
 
     @clause(ORDER, Capability.HISTORY, Capability.IDEMPOTENT_APPEND, cases=TIMES)
-    async def test_since_is_inclusive_and_until_exclusive(self, place: Place, case: dict[str, datetime]) -> None:
+    async def test_since_is_inclusive_and_until_exclusive(self, place: Place, case: dict[str, Any]) -> None:
         """since is inclusive and until exclusive, to the microsecond, whatever the order of the times in the log.
 
         Look at: times cut to milliseconds or kept as floats, and ranges taken from the ends of the log.
@@ -91,7 +93,9 @@ class HistoryClause:
         agent = place.name("ann")
         hours = [5, 1, 4, 8, 2, 4, 6]  # times are data: they need not grow along the log
         for hour in hours:
-            await place.storage.store_interaction(agent, {"hour": hour}, timestamp=START + timedelta(hours=hour))
+            await place.storage.store_interaction(
+                agent, {"hour": hour}, timestamp=START + timedelta(hours=hour)
+            )
         low, high = case.get("since", START), case.get("until", START + timedelta(days=1))
         inside = [hour for hour in hours if low <= START + timedelta(hours=hour) < high]
         assert [one.data["hour"] for one in await place.log(agent, **case)] == inside
@@ -108,7 +112,12 @@ class HistoryClause:
         agent = place.name("ann")
         for n in range(1, 13):
             await place.storage.store_interaction(agent, {"n": n}, timestamp=START + timedelta(hours=n % 4))
-        query: dict[str, Any] = {"after": 2, "before": 12, "since": START + timedelta(hours=1), "until": START + timedelta(hours=3)}
+        query: dict[str, Any] = {
+            "after": 2,
+            "before": 12,
+            "since": START + timedelta(hours=1),
+            "until": START + timedelta(hours=3),
+        }
         assert sequences(await place.log(agent, **query)) == [5, 6, 9, 10]
         assert sequences(await place.log(agent, **query, limit=3)) == [5, 6, 9]
         assert sequences(await place.log(agent, **query, limit=3, reverse=True)) == [10, 9, 6]

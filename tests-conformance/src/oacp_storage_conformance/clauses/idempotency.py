@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, DuplicateIdError, Interaction, InvalidPayloadError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place, sequences
+from oacp_storage_core import Capability, DuplicateIdError, Interaction, InvalidPayloadError
 
 IDEMPOTENCY, BATCHES, PAYLOADS = ClauseName.IDEMPOTENCY, ClauseName.BATCHES, ClauseName.PAYLOADS
 WHEN = datetime(2024, 5, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -38,7 +38,8 @@ class IdempotencyClause:
         """
         agent = place.name("ann")
         ids = await asyncio.gather(*(place.storage.store_interaction(agent, {"n": n}) for n in range(200)))
-        assert all(isinstance(one, str) and 0 < len(one.encode()) <= 512 for one in ids)
+        assert {type(one) for one in ids} == {str}
+        assert all(0 < len(one.encode()) <= 512 for one in ids)
         assert len(set(ids)) == 200
 
     @clause(IDEMPOTENCY, Capability.IDEMPOTENT_APPEND, Capability.HISTORY)
@@ -49,7 +50,10 @@ class IdempotencyClause:
         """
         agent = place.name("ann")
         payload = {"text": "once", "n": 1}
-        assert await place.storage.store_interaction(agent, payload, interaction_id="one", timestamp=WHEN) == "one"
+        assert (
+            await place.storage.store_interaction(agent, payload, interaction_id="one", timestamp=WHEN)
+            == "one"
+        )
         await place.storage.store_interaction(agent, {"text": "between"})
         assert await place.storage.store_interaction(agent, payload, interaction_id="one") == "one"
         assert await (await place.second()).store_interaction(agent, payload, interaction_id="one") == "one"
@@ -60,7 +64,9 @@ class IdempotencyClause:
         assert sequences(await place.log(agent)) == [1, 2, 3], "a repeated call must use up no sequence"
 
     @clause(IDEMPOTENCY, Capability.IDEMPOTENT_APPEND, cases=OTHER_PAYLOADS)
-    async def test_the_same_id_with_another_payload_is_refused(self, place: Place, case: dict[str, Any]) -> None:
+    async def test_the_same_id_with_another_payload_is_refused(
+        self, place: Place, case: dict[str, Any]
+    ) -> None:
         """The same id with another payload raises DuplicateIdError; types and key order are part of the payload.
 
         Look at: the comparison of payloads; == calls 1, 1.0 and True equal and does not look at key order.
@@ -234,6 +240,8 @@ class IdempotencyClause:
         """
         agent, other = place.name("ann"), place.name("bob")
         with pytest.raises(ValueError, match=r"\S"):
-            await place.storage.store_interactions(agent, [{"n": 1}, Interaction(other, "x", 0, WHEN, {"n": 2})])
+            await place.storage.store_interactions(
+                agent, [{"n": 1}, Interaction(other, "x", 0, WHEN, {"n": 2})]
+            )
         assert await place.payloads(agent) == []
         assert await place.payloads(other) == []

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, Document, DuplicateIdError, Interaction, InvalidPayloadError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place
+from oacp_storage_core import Capability, Document, DuplicateIdError, Interaction, InvalidPayloadError
 
 IMPORT = ClauseName.IMPORT
 NEEDS = (Capability.IMPORT, Capability.HISTORY, Capability.VERSIONED_STATE, Capability.LEARNING_DATA)
@@ -118,11 +118,17 @@ class ImportClause:
         agent = place.name("ann")
         naive = WHEN.replace(tzinfo=None)
         wrong: list[tuple[type[Exception], dict[str, Any]]] = [
-            (InvalidPayloadError, {"interactions": [_one(agent, 1), Interaction(agent, "x", 2, WHEN, {"n": (1,)})]}),
+            (
+                InvalidPayloadError,
+                {"interactions": [_one(agent, 1), Interaction(agent, "x", 2, WHEN, {"n": (1,)})]},
+            ),
             (ValueError, {"interactions": [_one(agent, 1), Interaction(agent, "x", 2, naive, {})]}),
             (ValueError, {"interactions": [Interaction(agent, "x", 0, WHEN, {})]}),
             (ValueError, {"interactions": [_one(place.name("bob"), 1)]}),
-            (InvalidPayloadError, {"interactions": [_one(agent, 1)], "state": Document("", {"n": {1}}, 1, WHEN)}),
+            (
+                InvalidPayloadError,
+                {"interactions": [_one(agent, 1)], "state": Document("", {"n": {1}}, 1, WHEN)},
+            ),
             (ValueError, {"interactions": [_one(agent, 1)], "state": Document("", {}, 1, naive)}),
         ]
         for error, arguments in wrong:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, Storage, StorageClosedError, StorageUsageError
 
 from oacp_storage_conformance.calls import ALL_CALLS, Call
 from oacp_storage_conformance.clause import ClauseName, Trait, clause
@@ -16,6 +15,7 @@ from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, collect, tidied
 from oacp_storage_conformance.setting import Setting
 from oacp_storage_conformance.workers import worker
+from oacp_storage_core import Capability, Storage, StorageClosedError, StorageUsageError
 
 LOOPS = ClauseName.LOOPS
 STORAGE = Trait.STORAGE
@@ -58,11 +58,15 @@ class LoopsClause:
         """
         agent = place.name("ann")
         storage = place.build()
-        with pytest.raises(KeyError, match="of the caller"):
+
+        async def block() -> None:
             async with storage as entered:
                 assert entered is storage
                 await entered.store_interaction(agent, {"n": 1})
                 raise KeyError("of the caller")
+
+        with pytest.raises(KeyError, match="of the caller"):
+            await block()
         with pytest.raises(StorageClosedError):
             await storage.get_interactions(agent)
         assert await place.payloads(agent) == [{"n": 1}]
@@ -96,7 +100,9 @@ class LoopsClause:
                 await asyncio.sleep(0)
 
         async def check(rounds: int) -> None:
-            stored = [one["n"] for one in await soon(storage.get_interactions(agent, 1000), "a read in a new loop")]
+            stored = [
+                one["n"] for one in await soon(storage.get_interactions(agent, 1000), "a read in a new loop")
+            ]
             assert stored == sorted(set(stored)), f"out of order or doubled: {stored}"
             for first in range(0, rounds * 15, 15):
                 assert set(range(first, first + 5)) <= set(stored), "acknowledged, but lost with the loop"
@@ -232,8 +238,16 @@ class LoopsClause:
         async with worker(source, options, "fork", agent=agent, count=count) as forking:
             assert await forking.finish() == [["child", 0]]
         stored = await place.payloads(agent)
-        for by, expected in (("before", 1), ("pending", 4), ("parent", count), ("child", count), ("after", 1)):
-            assert [one["n"] for one in stored if one["by"] == by] == list(range(expected)), f"appends of {by!r}"
+        for by, expected in (
+            ("before", 1),
+            ("pending", 4),
+            ("parent", count),
+            ("child", count),
+            ("after", 1),
+        ):
+            assert [one["n"] for one in stored if one["by"] == by] == list(range(expected)), (
+                f"appends of {by!r}"
+            )
         if place.has(Capability.HISTORY):
             log = await collect(place.storage.iter_interactions(agent))
             assert [one.sequence for one in log] == list(range(1, 2 * count + 7))
@@ -244,7 +258,9 @@ async def _use(storage: Storage, agent: str, n: int) -> None:
     calls = [storage.store_interaction(agent, {"n": 3 * n + i}) for i in range(3)]
     await soon(asyncio.gather(*calls), "appends in a new loop")
     await soon(storage.store_agent_state(agent, {"loop": n}), "a state in a new loop")
-    assert await soon(storage.get_interactions(agent), "a read in a new loop") == [{"n": i} for i in range(3 * n + 3)]
+    assert await soon(storage.get_interactions(agent), "a read in a new loop") == [
+        {"n": i} for i in range(3 * n + 3)
+    ]
     assert await storage.get_agent_state(agent) == {"loop": n}
 
 

@@ -6,28 +6,66 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import pytest
-from oacp_storage_core import Capability, Interaction, InvalidKeyError, Storage
 
 from oacp_storage_conformance.calls import ALL_CALLS, WHEN, Call
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place
+from oacp_storage_core import Capability, Interaction, InvalidKeyError, Storage
 
 NAMES, ORDER = ClauseName.NAMES, ClauseName.ORDER
 
 EXACT: dict[str, list[str]] = {
     "case": ["bob", "Bob", "BOB", "\u00df", "ss", "SS", "\u0130", "i", "I", "\u0131"],
-    "normal forms": ["caf\u00e9", "cafe\u0301", "\u212b", "\u00c5", "A\u030a", "\ufb01", "fi", "\u2126", "\u03a9"],
+    "normal forms": [
+        "caf\u00e9",
+        "cafe\u0301",
+        "\u212b",
+        "\u00c5",
+        "A\u030a",
+        "\ufb01",
+        "fi",
+        "\u2126",
+        "\u03a9",
+    ],
     "white space": ["a", " a", "a ", "a\t", "a\n", "\u00a0a", "a.", "a..", "\ufeffa", "a\u200b", " "],
     "paths": [".", "..", "/", "a/b", "a\\b", "../a", "a/../b", "~", "C:", "a:b", "//", "/a"],
     "devices": ["CON", "con", "NUL", "nul.json", "COM1", "aux", "lpt1.txt"],
     "patterns": ["a%", "a_", "ab", "a*", "a?", "[ab]", "a^", "%", "_", "*", "?", "a\\%"],
     "separators": ["a:b", "a:b:c", "a", "b", "a|b", "a;b", "a,b", "a=b", "a&b", "a#b", "{a}", "{a}b", "a{}"],
     "quotes": ["'", '"', "`", "''", "a'; DROP TABLE agents; --", "$a", "${a}", "$set", "_id", "__proto__"],
-    "escapes": ["%41", "A", "%2F", "a+b", "a b", "a%20b", "\\x41", "\\u0041", "_41", "&amp;", "\x01", "\x1f", "\x7f"],
+    "escapes": [
+        "%41",
+        "A",
+        "%2F",
+        "a+b",
+        "a b",
+        "a%20b",
+        "\\x41",
+        "\\u0041",
+        "_41",
+        "&amp;",
+        "\x01",
+        "\x1f",
+        "\x7f",
+    ],
     "astral": ["\U0001f600", "\U0001f601", "\U0010ffff", "\uffff", "\ufffd", "\U00010000", "a\U0001f600"],
     "long": ["x" * 512, "x" * 511, "x" * 511 + "y", "\u00e9" * 256, "\U0001f600" * 128, "X" * 512, "." * 512],
-    "reserved": ["default", "None", "null", "0", "00", "1", "1.0", "-1", "true", "all", "index", "README", "-"],
+    "reserved": [
+        "default",
+        "None",
+        "null",
+        "0",
+        "00",
+        "1",
+        "1.0",
+        "-1",
+        "true",
+        "all",
+        "index",
+        "README",
+        "-",
+    ],
 }
 
 INVALID: dict[str, Any] = {
@@ -43,7 +81,24 @@ INVALID: dict[str, Any] = {
     "tuple": ("ann",),
 }
 
-UNSORTED = ["b", "a", "B", "_", "a b", "ab", "\u00e9", "e\u0301", "z", "\uffff", "\U00010000", "\U0001f600", "10", "9", "Z", "a/"]
+UNSORTED = [
+    "b",
+    "a",
+    "B",
+    "_",
+    "a b",
+    "ab",
+    "\u00e9",
+    "e\u0301",
+    "z",
+    "\uffff",
+    "\U00010000",
+    "\U0001f600",
+    "10",
+    "9",
+    "Z",
+    "a/",
+]
 
 
 class Listing(NamedTuple):
@@ -59,7 +114,7 @@ class Listing(NamedTuple):
         return (self.subject,)
 
 
-async def _agents(storage: Storage, agent: str, **query: Any) -> list[str]:
+async def _agents(storage: Storage, _agent: str, **query: Any) -> list[str]:
     return await storage.list_agents(**query)
 
 
@@ -67,17 +122,19 @@ async def _learning(storage: Storage, agent: str, **query: Any) -> list[str]:
     return [document.key for document in await storage.list_learning_data(agent, **query)]
 
 
-async def _system(storage: Storage, agent: str, **query: Any) -> list[str]:
+async def _system(storage: Storage, _agent: str, **query: Any) -> list[str]:
     return [document.key for document in await storage.list_system_state(**query)]
 
 
 LISTINGS = {
-    "list_agents": Listing(Capability.AGENTS, lambda s, agent, name: s.store_interaction(name, {}), _agents),
+    "list_agents": Listing(Capability.AGENTS, lambda s, _agent, name: s.store_interaction(name, {}), _agents),
     "list_learning_data": Listing(
-        Capability.LEARNING_DATA, lambda s, agent, name: s.store_learning_data(agent, name, {"of": name}), _learning
+        Capability.LEARNING_DATA,
+        lambda s, agent, name: s.store_learning_data(agent, name, {"of": name}),
+        _learning,
     ),
     "list_system_state": Listing(
-        Capability.SYSTEM_STATE, lambda s, agent, name: s.store_system_state(name, {"of": name}), _system
+        Capability.SYSTEM_STATE, lambda s, _agent, name: s.store_system_state(name, {"of": name}), _system
     ),
 }
 
@@ -264,12 +321,32 @@ class NamesClause:
         Look at: LIKE, KEYS, glob and regular expressions, and upper bounds made by raising the last character.
         """
         agent, base = place.name("of"), place.name("x")
-        labels = ["a", "ab", "a%", "a%b", "a_", "a_b", "a*", "a?", "A", "a\uffff", "a\U0010ffff", "a\U0010ffffb", "b", "[a]", "."]
+        labels = [
+            "a",
+            "ab",
+            "a%",
+            "a%b",
+            "a_",
+            "a_b",
+            "a*",
+            "a?",
+            "A",
+            "a\uffff",
+            "a\U0010ffff",
+            "a\U0010ffffb",
+            "b",
+            "[a]",
+            ".",
+        ]
         for label in labels:
             await case.make(place.storage, agent, base + label)
         for prefix in ("a", "a%", "a_", "a*", "a?", "A", "a\U0010ffff", "[a]", ".", "", "a\uffff"):
-            expected = sorted((base + label for label in labels if label.startswith(prefix)), key=_code_points)
-            assert await case.names(place.storage, agent, prefix=base + prefix) == expected, f"prefix {prefix!r}"
+            expected = sorted(
+                (base + label for label in labels if label.startswith(prefix)), key=_code_points
+            )
+            assert await case.names(place.storage, agent, prefix=base + prefix) == expected, (
+                f"prefix {prefix!r}"
+            )
 
     @clause(ORDER, cases=LISTINGS)
     async def test_a_negative_limit_of_a_list_is_refused(self, place: Place, case: Listing) -> None:

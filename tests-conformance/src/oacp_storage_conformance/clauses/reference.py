@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from oacp_storage_core import Capability, compile_where
-
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place
 from oacp_storage_conformance.setting import Setting
+from oacp_storage_core import Capability, compile_where
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -67,7 +66,9 @@ class ReferenceClause:
         from oacp_storage_conformance.strategies import names
 
         async def check(place: Place, given: list[str], base: str) -> None:
-            variants = [form for name in given for form in (name, name.upper(), name.lower(), name + " ", name + ".")]
+            variants = [
+                form for name in given for form in (name, name.upper(), name.lower(), name + " ", name + ".")
+            ]
             agents = list(dict.fromkeys(place.name(f"{base}{name}") for name in variants))
             for agent in agents:
                 await place.storage.store_interaction(agent, {"of": agent})
@@ -91,7 +92,9 @@ class ReferenceClause:
 
         from oacp_storage_conformance.strategies import small, wheres
 
-        async def check(place: Place, given: tuple[list[dict[str, Any]], list[dict[str, Any]]], base: str) -> None:
+        async def check(
+            place: Place, given: tuple[list[dict[str, Any]], list[dict[str, Any]]], base: str
+        ) -> None:
             agent = place.name(f"{base}ann")
             payloads, conditions = given
             for payload in payloads:

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, PayloadTooLargeError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place
+from oacp_storage_core import Capability, PayloadTooLargeError
 
 SIZES = ClauseName.SIZES
 BATCH, TURN = Capability.BATCH_APPEND, Capability.TURN

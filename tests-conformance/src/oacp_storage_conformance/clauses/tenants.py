@@ -7,15 +7,27 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from oacp_storage_core import Capability, Deletion, Storage, StorageConfigError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, collect, sequences
 from oacp_storage_conformance.sources import build, without_namespace
+from oacp_storage_core import Capability, Deletion, Storage, StorageConfigError
 
 TENANTS = ClauseName.TENANTS
 NAMESPACES, HISTORY, AGENTS = Capability.NAMESPACES, Capability.HISTORY, Capability.AGENTS
+
+
+INVALID = {
+    "empty": "",
+    "upper case": "Team",
+    "space": "a b",
+    "dot": "a.b",
+    "slash": "a/b",
+    "65 characters": "x" * 65,
+    "accent": "\u00e9",
+    "new line": "a\n",
+}
 
 
 class TenantsClause:
@@ -164,7 +176,7 @@ class TenantsClause:
     @clause(
         TENANTS,
         NAMESPACES,
-        cases={"empty": "", "upper case": "Team", "space": "a b", "dot": "a.b", "slash": "a/b", "long": "x" * 65, "e acute": "\u00e9", "new line": "a\n"},
+        cases=INVALID,
     )  # fmt: skip
     async def test_invalid_namespaces_are_refused(self, place: Place, case: str) -> None:
         """A namespace is 1 to 64 of the characters a-z, 0-9, _ and -; anything else raises StorageConfigError.

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, Interaction
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.documents import KINDS, DocumentKind
 from oacp_storage_conformance.place import Place, collect
+from oacp_storage_core import Capability, Interaction
 
 TIME = ClauseName.TIME
 NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 - naive on purpose
@@ -106,7 +106,9 @@ class TimeClause:
         """
         agent = place.name("ann")
         with pytest.raises(ValueError, match=r"\S"):
-            await place.storage.store_interactions(agent, [{"n": 1}, Interaction(agent, "x", 0, NAIVE, {"n": 2})])
+            await place.storage.store_interactions(
+                agent, [{"n": 1}, Interaction(agent, "x", 0, NAIVE, {"n": 2})]
+            )
         assert await place.payloads(agent) == []
 
     @clause(TIME, Capability.HISTORY, cases={"since": "since", "until": "until"})

@@ -7,10 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from oacp_storage_core import Capability, DuplicateIdError, Interaction, InvalidPayloadError, Turn, VersionConflictError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place
+from oacp_storage_core import (
+    Capability,
+    DuplicateIdError,
+    Interaction,
+    InvalidPayloadError,
+    Turn,
+    VersionConflictError,
+)
 
 TURNS = ClauseName.TURNS
 TURN, STATE, LEARNING = Capability.TURN, Capability.VERSIONED_STATE, Capability.LEARNING_DATA
@@ -48,7 +55,9 @@ class TurnsClause:
         other = await place.second()
         assert tuple(await place.log(agent, after=2)) == turn.interactions
         assert await other.get_agent_state_document(agent) == turn.state
-        assert [await other.get_learning_data_document(agent, key) for key in turn.learning] == [*turn.learning.values()]
+        assert [await other.get_learning_data_document(agent, key) for key in turn.learning] == [
+            *turn.learning.values()
+        ]
 
     @clause(TURNS, TURN, STATE)
     async def test_a_turn_without_state_leaves_the_state(self, place: Place) -> None:
@@ -102,8 +111,12 @@ class TurnsClause:
         other = await place.second()
         assert await place.payloads(agent) == []
         assert await other.get_agent_state(agent) == {"n": 1}
-        assert [(doc.key, doc.version, doc.data) for doc in await other.list_learning_data(agent)] == [("k", 1, {"n": 1})]
-        turn = await place.storage.record_turn(agent, interactions=[{"n": 3}], state={"n": 2}, expected_version=1)
+        assert [(doc.key, doc.version, doc.data) for doc in await other.list_learning_data(agent)] == [
+            ("k", 1, {"n": 1})
+        ]
+        turn = await place.storage.record_turn(
+            agent, interactions=[{"n": 3}], state={"n": 2}, expected_version=1
+        )
         assert turn.state is not None
         assert turn.state.version == 2
         assert [one.sequence for one in turn.interactions] == [1]
@@ -250,14 +263,19 @@ class TurnsClause:
         agent = place.name("ann")
         storages = (place.storage, await place.second())
         calls = [
-            storages[i % 2].record_turn(agent, interactions=[{"by": i}, {"by": i}], state={"by": i}, expected_version=0)
+            storages[i % 2].record_turn(
+                agent, interactions=[{"by": i}, {"by": i}], state={"by": i}, expected_version=0
+            )
             for i in range(10)
         ]
         results = await asyncio.gather(*calls, return_exceptions=True)
         won = [i for i, result in enumerate(results) if isinstance(result, Turn)]
         assert len(won) == 1, results
         assert sum(isinstance(result, VersionConflictError) for result in results) == 9, results
-        assert [(one.sequence, one.data["by"]) for one in await place.log(agent)] == [(1, won[0]), (2, won[0])]
+        assert [(one.sequence, one.data["by"]) for one in await place.log(agent)] == [
+            (1, won[0]),
+            (2, won[0]),
+        ]
         assert await storages[1].get_agent_state(agent) == {"by": won[0]}
 
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from oacp_storage_core import Capability, Interaction, StorageClosedError
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, sequences
+from oacp_storage_core import Capability, Interaction, StorageClosedError
 
 CLAUSE = ClauseName.WATCH
 WATCH, HISTORY = Capability.WATCH, Capability.HISTORY
@@ -98,7 +98,7 @@ class WatchClause:
         records = place.storage.watch_interactions(agent, after=0)
         coming = asyncio.ensure_future(_take(records, 3))
         await asyncio.sleep(0)
-        for n in range(1, 4):
+        for _ in range(3):
             await place.storage.store_interaction(other, {"of": other})
             await place.storage.store_interaction(agent, {"of": agent})
         assert [one.data["of"] for one in await coming] == [agent] * 3
@@ -113,7 +113,9 @@ class WatchClause:
         agent, count = place.name("ann"), 240
         storages = (place.storage, await place.second())
         await place.fill(agent, 10)
-        watchers = [storages[i % 2].watch_interactions(agent, after=after) for i, after in enumerate((0, 0, 10, 4))]
+        watchers = [
+            storages[i % 2].watch_interactions(agent, after=after) for i, after in enumerate((0, 0, 10, 4))
+        ]
 
         async def write(writer: int) -> None:
             for n in range(count // 6):
@@ -210,7 +212,10 @@ class WatchClause:
         agent = place.name("ann")
         await place.fill(agent, 1)
         storage = await place.open()
-        waiting, later = storage.watch_interactions(agent, after=0), storage.watch_interactions(agent, after=0)
+        waiting, later = (
+            storage.watch_interactions(agent, after=0),
+            storage.watch_interactions(agent, after=0),
+        )
         assert len(await _take(waiting, 1)) == 1
         coming = asyncio.ensure_future(anext(waiting))
         await asyncio.sleep(0)

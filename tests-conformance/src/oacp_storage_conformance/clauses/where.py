@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
-from oacp_storage_core import Capability
 
 from oacp_storage_conformance.clause import ClauseName, clause
 from oacp_storage_conformance.place import Place, collect
+from oacp_storage_core import Capability
 
 WHERE = ClauseName.WHERE
 HISTORY = Capability.HISTORY
@@ -296,7 +296,9 @@ class WhereClause:
             back = "".join([one.data["label"] for one in await place.log(agent, where=where, reverse=True)])
             count = await place.storage.count_interactions(agent, where=where)
             if (found, back, count) != (expected, expected[::-1], len(expected)):
-                wrong.append(f"{where!r:.120}: expected {expected!r}, got {found!r}, reverse {back!r}, count {count}")
+                wrong.append(
+                    f"{where!r:.120}: expected {expected!r}, got {found!r}, reverse {back!r}, count {count}"
+                )
         assert not wrong, "\n".join(wrong)
 
     @clause(WHERE, HISTORY, cases=REFUSED)
@@ -315,7 +317,7 @@ class WhereClause:
 
     @clause(WHERE, HISTORY)
     async def test_limit_and_count_come_after_where(self, place: Place) -> None:
-        """limit counts what passes the condition, in reading order, over any number of pages; count does not look at it.
+        """limit counts what passes the condition, in reading order, over any number of pages; a count counts all of it.
 
         Look at: a LIMIT in the query to the store, applied before the predicate.
         """
@@ -331,7 +333,10 @@ class WhereClause:
         where = {"rare": True}
         assert [one.sequence for one in await place.log(agent, where=where)] == rare
         assert [one.sequence for one in await place.log(agent, where=where, limit=2)] == rare[:2]
-        assert [one.sequence for one in await place.log(agent, where=where, limit=2, reverse=True)] == [1003, 503]
+        assert [one.sequence for one in await place.log(agent, where=where, limit=2, reverse=True)] == [
+            1003,
+            503,
+        ]
         assert [one.sequence for one in await place.log(agent, where=where, after=3, before=1003)] == [503]
         assert await place.log(agent, where=where, limit=0) == []
         assert await place.storage.count_interactions(agent, where=where) == 3
