@@ -1,0 +1,85 @@
+"""The documentation runs: every Python example of the README and of docs/, page by page, as it stands there."""
+
+import ast
+import asyncio
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from oacp_storage_conformance.servers import RedisServer
+from oacp_storage_core import adapt
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+
+
+def fences(page: Path, language: str) -> list[tuple[int, str]]:
+    """The page's code blocks of that language, each with the line that it begins in."""
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    return [
+        (token.map[0] + 2, token.content)
+        for token in tokens
+        if token.type == "fence" and token.info == language and token.map
+    ]
+
+
+def names(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+async def run_page(page: Path, blocks: list[tuple[int, str]]) -> None:
+    """Run the blocks one after another, as the cells of a notebook: in one namespace, await at the top level."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, source in blocks:
+        tree = ast.parse("\n" * (line - 1) + source)
+        code = compile(tree, names(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, namespace)
+        if inspect.isawaitable(result):
+            await result
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")], ids=names)
+def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(run_page(page, fences(page, "python")))
+
+
+def test_the_custom_backend_of_the_guide_works_on_a_real_server(oacp_redis_server: RedisServer) -> None:
+    page = ROOT / "docs" / "publish-a-backend.md"
+    (source,) = (source for _, source in fences(page, "python") if "class RedisLists" in source)
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    said = [{"type": "message", "n": n, "text": "caf\u00e9 \0", "ratio": 1.0, "none": None} for n in range(5)]
+
+    async def use() -> None:
+        async with adapt(namespace["RedisLists"](oacp_redis_server.url)) as storage:
+            ids = [await storage.store_interaction("guide", one) for one in said]
+            assert len(set(ids)) == 5
+            assert await storage.get_interactions("guide", limit=3) == said[-3:]
+            assert await storage.get_interactions("guide", limit=0) == []
+            assert await storage.get_agent_state("guide") is None
+            assert await storage.store_agent_state("guide", {"step": 1}) == 0
+            assert await storage.get_agent_state("guide") == {"step": 1}
+            with pytest.raises(ValueError, match="negative"):
+                await storage.get_interactions("guide", limit=-1)
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_the_toml_of_a_page_can_be_read(page: Path) -> None:
+    for _, source in fences(page, "toml"):
+        tomllib.loads(source)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert missing == []
