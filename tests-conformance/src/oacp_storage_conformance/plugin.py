@@ -25,7 +25,7 @@ FACTS = "oacp_storage_facts"
 
 # By submodules: the package itself is imported by now, and before pytest 9.1 naming it is a warning.
 pytest.register_assert_rewrite(
-    *(f"oacp_storage_conformance.{name}" for name in ("clauses", "reference", "soaking", "worker", "workers"))
+    *(f"oacp_storage_conformance.{name}" for name in ("clauses", "place", "reference", "soaking", "workers"))
 )
 
 

@@ -29,10 +29,9 @@ _STYLES: dict[Verdict, str] = {
 def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: bool) -> str:
     """The table of one target, as text for a terminal of ``width`` columns."""
     rows = grade(target, listed)
-    table = Table(
-        title=escape(f"{target.name}: {target.backend or 'nothing'} at {target.source or 'no place'}")
-    )
-    table.add_column("capability")
+    title = f"{target.backend or 'nothing'} at {target.source or 'no place'}"
+    table = Table(title=escape(title), caption=escape(target.name))
+    table.add_column("capability", no_wrap=True)
     for heading in ("tests", "passed", "failed", "refused", "not run"):
         table.add_column(heading, justify="right")
     table.add_column("grade")
