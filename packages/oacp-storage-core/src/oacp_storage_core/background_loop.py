@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from oacp_storage_core.errors import StorageUsageError
 
@@ -33,12 +33,35 @@ class BackgroundLoop:
                 "SyncStorage was called from its own event loop (in a change function, perhaps), where it would "
                 "wait for itself; use the storage that it wraps, and await it there"
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        call = CancellableCall(coroutine)
         try:
-            return future.result()
+            return asyncio.run_coroutine_threadsafe(call.run(), self._loop).result()
         except BaseException:
-            future.cancel()  # changes nothing where the exception is the coroutine's own
+            self._loop.call_soon_threadsafe(call.cancel)  # no effect where the call itself has failed
             raise
+
+
+class CancellableCall(Generic[_T]):
+    """One coroutine, which can be cancelled wherever the interruption fell: before it began or later."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
+
+    async def run(self) -> _T:
+        """Run it, in the loop, unless it was cancelled before."""
+        if self._cancelled:
+            self._coroutine.close()
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        return await self._coroutine
+
+    def cancel(self) -> None:
+        """Cancel it, in the loop; one that has ended stays as it is."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 _guard = threading.Lock()

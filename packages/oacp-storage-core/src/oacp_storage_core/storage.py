@@ -11,7 +11,7 @@ from oacp_storage_core.capability import Capability
 from oacp_storage_core.errors import UnsupportedOperationError
 from oacp_storage_core.records import Damage, Deletion, Document, Health, Interaction, Turn
 
-Change = Callable[[dict[str, Any] | None], dict[str, Any] | None | Awaitable[dict[str, Any] | None]]
+Change = Callable[[dict[str, Any] | None], dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
 """Takes the present data or None and returns the new data, or None to write nothing. It may be async, and
 may run several times."""
 
