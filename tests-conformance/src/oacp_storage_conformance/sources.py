@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -42,7 +43,8 @@ def shown(source: Source) -> str:
         return _USERINFO.sub("://***@", source)
     if isinstance(source, Mapping):
         return str(source.get("backend", "a URL"))
-    return getattr(source, "__qualname__", type(source).__qualname__)
+    named = source.func if isinstance(source, partial) else source
+    return getattr(named, "__qualname__", type(named).__qualname__)
 
 
 def password_of(source: Source) -> str | None:

@@ -34,7 +34,7 @@ def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: b
     table.add_column("capability", no_wrap=True)
     for heading in ("tests", "passed", "failed", "refused", "not run"):
         table.add_column(heading, justify="right")
-    table.add_column("grade")
+    table.add_column("grade", no_wrap=True)
     for row in rows:
         counts = (row.tests, row.passed, row.failed, row.refused, row.not_run)
         table.add_row(row.subject, *(str(n) if n else "-" for n in counts), _colored(row))

@@ -8,10 +8,6 @@ Part = Literal["body", "id", "time"]
 """What of a stored record to change: its payload, its id, or its time."""
 
 
-class NotTampered(NotImplementedError):
-    """This tamper cannot do that; the test counts as not run."""
-
-
 class Tamper:
     """Changes a store behind the storage's back, as failing disks, cut power and other releases do.
 
@@ -26,46 +22,46 @@ class Tamper:
     network: bool = False
     """Whether clients reach the store over connections that can be lost."""
 
-    def flip_interaction(self, _agent_id: str, _sequence: int, *, _part: Part, _namespace: str) -> None:
+    def flip_interaction(self, agent_id: str, sequence: int, *, part: Part, namespace: str) -> None:
         """Change one bit of that part of the stored interaction and leave its checksum as it is."""
-        raise NotTampered("flip_interaction")
+        raise NotImplementedError("flip_interaction")
 
-    def flip_state(self, _agent_id: str, *, _namespace: str) -> None:
+    def flip_state(self, agent_id: str, *, namespace: str) -> None:
         """Change one bit of the stored body of the agent's state and leave its checksum as it is."""
-        raise NotTampered("flip_state")
+        raise NotImplementedError("flip_state")
 
-    def flip_learning_data(self, _agent_id: str, _key: str, *, _namespace: str) -> None:
+    def flip_learning_data(self, agent_id: str, key: str, *, namespace: str) -> None:
         """Change one bit of the stored body of that learning data and leave its checksum as it is."""
-        raise NotTampered("flip_learning_data")
+        raise NotImplementedError("flip_learning_data")
 
-    def flip_system_state(self, _key: str, *, _namespace: str) -> None:
+    def flip_system_state(self, key: str, *, namespace: str) -> None:
         """Change one bit of the stored body of that system state and leave its checksum as it is."""
-        raise NotTampered("flip_system_state")
+        raise NotImplementedError("flip_system_state")
 
-    def tear_tail(self, _agent_id: str, *, _namespace: str) -> None:
+    def tear_tail(self, agent_id: str, *, namespace: str) -> None:
         """Leave the store as a crash in the middle of writing would: with the beginning of one more record.
 
         What was acknowledged stays whole; behind it, where the agent's next interaction would be written,
         stands an incomplete one.
         """
-        raise NotTampered("tear_tail")
+        raise NotImplementedError("tear_tail")
 
-    def set_schema_version(self, _version: int) -> None:
+    def set_schema_version(self, version: int) -> None:
         """Set the schema version that the store carries, and change nothing else."""
-        raise NotTampered("set_schema_version")
+        raise NotImplementedError("set_schema_version")
 
     def downgrade_schema(self) -> int:
         """Bring the store into the form of an older release, its data kept; returns that schema version."""
-        raise NotTampered("downgrade_schema")
+        raise NotImplementedError("downgrade_schema")
 
     def cut_connections(self) -> None:
         """End every connection that clients have to the store at this moment; new ones are let in."""
-        raise NotTampered("cut_connections")
+        raise NotImplementedError("cut_connections")
 
     def stop_server(self) -> None:
         """Make the store unreachable: connections end and new ones are refused, until ``start_server``."""
-        raise NotTampered("stop_server")
+        raise NotImplementedError("stop_server")
 
     def start_server(self) -> None:
         """Make the store reachable again, with the data it had."""
-        raise NotTampered("start_server")
+        raise NotImplementedError("start_server")

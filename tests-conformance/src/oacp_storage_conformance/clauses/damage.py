@@ -137,7 +137,7 @@ class DamageClause:
         address, other = kind.named(place, "one"), kind.named(place, "other")
         for one in (address, other):
             await kind.of(place.storage, one).store({"n": 1, "text": "some text to damage"})
-        await _tampered(place, f"flip_{kind.noun}", *address)
+        await _tampered(place, _flip(kind), *address)
         agent, key = _agent_and_key(kind, address)
         for read in (kind.of(place.storage, address).get, kind.of(place.storage, address).document):
             with pytest.raises(CorruptDataError) as caught:
@@ -160,7 +160,7 @@ class DamageClause:
         kind = case.kind
         address = kind.named(place, "one")
         await kind.of(place.storage, address).store({"n": 1})
-        await _tampered(place, f"flip_{kind.noun}", *address)
+        await _tampered(place, _flip(kind), *address)
         handle = kind.of(place.storage, address)
         with pytest.raises(CorruptDataError):
             await handle.update(lambda _data: {"n": 2})
@@ -209,6 +209,10 @@ async def _tampered(place: Place, change: str, *args: Any, **kwargs: Any) -> Non
     await place.close_all()
     tampered(place.setting, change, *args, **kwargs, namespace=namespace)
     await place.reopen()
+
+
+def _flip(kind: DocumentKind) -> str:
+    return "flip_state" if kind.noun == "agent_state" else f"flip_{kind.noun}"
 
 
 async def _read_on(records: AsyncIterator[Any]) -> tuple[list[int], list[CorruptDataError]]:
