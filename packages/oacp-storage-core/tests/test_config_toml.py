@@ -225,9 +225,12 @@ def test_user_and_password_of_a_url_are_percent_encoded(conf, monkeypatch) -> No
     monkeypatch.setenv("U", "me:x")
     monkeypatch.setenv("PW", "p@s/s?w#o%rd")
     monkeypatch.setenv("HOSTS", "h1:1,h2:2/db?a=b@c")
+    quoted = "p%40s%2Fs%3Fw%23o%25rd"
     url = given(conf, 'url = "shop://${U}:${PW}@${HOSTS}"')["url"]
-    assert url == "shop://me%3Ax:p%40s%2Fs%3Fw%23o%25rd@h1:1,h2:2/db?a=b@c"
-    assert given(conf, 'backend = "shop"\ndsn = "x://u:${PW}@h"')["dsn"] == "x://u:p%40s%2Fs%3Fw%23o%25rd@h"
+    assert url == f"shop://me%3Ax:{quoted}@h1:1,h2:2/db?a=b@c"
+    assert given(conf, 'backend = "shop"\ndsn = "x://u:${PW}@h"')["dsn"] == f"x://u:{quoted}@h"
+    conf.joinpath("a@b").write_text("x/y")
+    assert given(conf, 'url = "shop://me:${PW}@h/${file:a@b}"')["url"] == f"shop://me:{quoted}@h/x/y"
     monkeypatch.setenv("URL", "shop://me:p%40@h")
     assert given(conf, 'url = "${URL}"')["url"] == "shop://me:p%40@h"
     assert given(conf, 'url = "shop://h/${HOSTS}"')["url"] == "shop://h/h1:1,h2:2/db?a=b@c"

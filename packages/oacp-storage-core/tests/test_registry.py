@@ -201,6 +201,12 @@ def test_one_distribution_that_is_found_twice_is_no_conflict(make_site, tmp_path
     assert (info.distribution, info.version, info.problem) == ("my.dist", "2.0", None)
 
 
+def test_metadata_left_behind_by_an_older_version_is_no_conflict(site) -> None:
+    module = site.install_backend("stays")
+    site.install("Dist.Stays", {BACKENDS: {"stays": f"{module}:Older"}}, version="0.9")
+    assert len(entry_points.lookup(BACKENDS, "stays")) == 1
+
+
 def test_a_distribution_in_front_hides_what_only_an_older_one_behind_it_offers(make_site, tmp_path) -> None:
     back, front = make_site(tmp_path / "back"), make_site(tmp_path / "front")
     back.install("My_Dist", {BACKENDS: {"dropped": "dropped_backend:Old"}}, version="1.0")

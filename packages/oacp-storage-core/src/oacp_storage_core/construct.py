@@ -84,8 +84,8 @@ def _in_directory(url: str, directory: Path) -> str:
     """``sqlite:///x`` with x as a path in the directory, unless it is absolute or no path (``:memory:``)."""
     base, mark, query = url.partition("?")
     scheme, _, rest = base.partition("://")
-    path = Path(unquote(rest[1:]))
-    if not rest.startswith("/") or rest[1:] == "" or rest[1:].startswith(":") or path.is_absolute():
+    path = unquote(rest[1:])
+    if not rest.startswith("/") or not path or path.startswith(":"):
         return url
     return f"{scheme}:///{quote((directory / path).as_posix(), safe='/:')}{mark}{query}"
 
