@@ -1,0 +1,122 @@
+"""A view of one agent's log: its segments as they were at one moment, and its last assigned sequence.
+
+Taken in an instant, while no commit is being applied; read at leisure afterwards. What a view covers does not
+change: segments are only appended to, and rewritten ones are new files.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Self
+
+import msgspec
+
+from oacp_storage_file.damage import sort_out
+from oacp_storage_file.disk import read_file
+from oacp_storage_file.layout import AGENT_FILE, Layout, NamespaceLayout, segment_first, segment_name
+from oacp_storage_file.segment import Segment, intact_record
+
+
+class AgentFile(msgspec.Struct):
+    """What stands in ``agent.json``, and (without ``agent_id``) in what remains of an erased agent."""
+
+    last_sequence: int
+    agent_id: str | None = None
+
+
+_decode_agent_file = msgspec.json.Decoder(AgentFile).decode
+
+
+def read_agent_file(path: str) -> AgentFile | None:
+    """The content of such a file, None where there is none or it is damaged."""
+    try:
+        return _decode_agent_file(read_file(path))
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+
+
+def write_agent_file(last_sequence: int, agent_id: str | None) -> bytes:
+    """The content of such a file."""
+    return msgspec.json.format(msgspec.json.encode(AgentFile(last_sequence, agent_id)), indent=2) + b"\n"
+
+
+class LogView:
+    """The log of one agent. ``exists`` tells whether there is an agent at all; close the view after use."""
+
+    def __init__(self, layout: Layout, names: NamespaceLayout, agent: str) -> None:
+        self.agent = agent
+        self.directory = layout.absolute(names.agent(agent))
+        self._open: dict[int, Segment] = {}
+        try:
+            entries = os.listdir(self.directory)
+        except (FileNotFoundError, NotADirectoryError):
+            entries = []
+            self.exists = False
+        else:
+            self.exists = True
+        self.firsts = sorted(first for name in entries if (first := segment_first(name)) is not None)
+        self.head = self._last_in_segments()
+        if AGENT_FILE in entries:
+            kept = read_agent_file(f"{self.directory}/{AGENT_FILE}")
+            self.head = max(self.head, kept.last_sequence if kept else 0)
+        if not self.head:
+            erased = read_agent_file(layout.absolute(names.tombstone(agent)))
+            self.head = erased.last_sequence if erased else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all segments."""
+        for segment in self._open.values():
+            segment.close()
+        self._open.clear()
+
+    def segment(self, index: int) -> Segment:
+        """The segment at this place in the log, opened. ``FileNotFoundError`` when retention removed it."""
+        first = self.firsts[index]
+        segment = self._open.get(first)
+        if segment is None:
+            segment = Segment(self.agent, f"{self.directory}/{segment_name(first)}", first)
+            self._open[first] = segment
+        return segment
+
+    def let_go(self, index: int) -> None:
+        """Close a segment that was read through, unless it is the last, whose size belongs to the view."""
+        if index < len(self.firsts) - 1:
+            segment = self._open.pop(self.firsts[index], None)
+            if segment is not None:
+                segment.close()
+
+    def index_of(self, sequence: int) -> int:
+        """The segment in which a sequence would stand, by its name."""
+        index = 0
+        while index + 1 < len(self.firsts) and self.firsts[index + 1] <= sequence:
+            index += 1
+        return index
+
+    def upper(self, index: int) -> int | None:
+        """What every sequence in this segment is below; None for the last one."""
+        return self.firsts[index + 1] if index + 1 < len(self.firsts) else None
+
+    def _last_in_segments(self) -> int:
+        """The last sequence that stands in a segment; an empty one only promises that those before it end."""
+        for index in range(len(self.firsts) - 1, -1, -1):
+            segment = self.segment(index)
+            if segment.size == 0:
+                continue
+            limit = 1
+            while True:
+                lines, start = segment.lines_before(segment.size, limit=limit, max_bytes=1 << 30)
+                trusted = intact_record(self.agent, lines[0])
+                if trusted is not None and len(lines) == 1:
+                    return trusted.sequence
+                if trusted is not None or start == 0:
+                    before = segment.first - 1 if trusted is None else trusted.sequence - 1
+                    records = sort_out(self.agent, lines, before, self.upper(index))
+                    return records[-1].sequence if records else before
+                limit *= 4
+        return 0
