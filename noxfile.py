@@ -54,13 +54,15 @@ def run_lint(session: nox.Session) -> None:
 def run_typecheck(session: nox.Session) -> None:
     """Types of the sources in one run, then of each folder of tests.
 
-    The folders of tests are checked one by one because each has modules of the same names (``conftest``).
+    The folders of tests are checked one by one because each has modules of the same names (``conftest``). A test
+    function need not be annotated, for its name is its whole interface; what it does is checked all the same.
     """
     session.run("mypy")
+    relaxed = ["--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls"]
     folders = [member / "tests" for member in (*MEMBERS, ROOT / "plugin-template")]
     for folder in folders:
         if any(folder.rglob("*.py")):
-            session.run("mypy", str(folder.relative_to(ROOT)))
+            session.run("mypy", *relaxed, str(folder.relative_to(ROOT)))
 
 
 def other_interpreters(session: nox.Session) -> list[str]:
