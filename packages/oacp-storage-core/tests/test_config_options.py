@@ -172,10 +172,20 @@ def test_keywords_that_are_passed_on_count_as_those_of_the_base(site) -> None:
         class Odd(Any):
             def __init__(self, **keywords):
                 super().__init__(**keywords)
+        class Base(MemoryStorage):
+            def __init__(self, place, size: int = 1):
+                super().__init__()
+                self.seen = (place, size)
+        class Fixed(Base):
+            def __init__(self, **keywords):
+                super().__init__(place="mine", **keywords)
     """
-    points = {"oacp_storage.backends": {"mine": "passing:Mine", "odd": "passing:Odd"}}
+    points = {
+        "oacp_storage.backends": {"mine": "passing:Mine", "odd": "passing:Odd", "fixed": "passing:Fixed"}
+    }
     site.install("dist-passing", points, {"passing": source})
     create_storage("mine", colour="blue", namespace="n", coerce=True)
+    assert create_storage("fixed", size=2).seen == ("mine", 2)
     assert "its options are coerce, colour, name, namespace" in refusal("mine", colr="blue")
     assert "the option 'coerce' must be bool" in refusal("mine", coerce="yes")
     assert create_storage("odd", number=2, namespace="n").seen == {"namespace": "n"}
@@ -275,13 +285,15 @@ def test_a_password_in_what_a_constructor_raises_is_not_repeated(site, options) 
         {
             "tells_module": """
                 from urllib.parse import unquote
-                from oacp_storage_core import MemoryStorage
+                from oacp_storage_core import MemoryStorage, StorageConfigError
                 class Mine(MemoryStorage):
                     def __init__(self, password: str = "", dsn: str = "") -> None:
                         raise ValueError(f"no: {password} {unquote(dsn)}")
                     @classmethod
                     def from_url(cls, url: str) -> "Mine":
-                        raise ValueError(f"invalid port in {unquote(url)}")
+                        if url.endswith(":x"):
+                            raise ValueError(f"invalid port in {unquote(url)}")
+                        raise StorageConfigError(f"{unquote(url)} is not for us")
             """
         },
     )
@@ -291,9 +303,12 @@ def test_a_password_in_what_a_constructor_raises_is_not_repeated(site, options) 
     assert "refuses its options with ValueError; its message is not repeated" in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-    with pytest.raises(StorageConfigError) as caught:
-        create_storage("tells://me:%733cret@db:x")
-    assert "s3cret" not in str(caught.value)
+    for url in ("tells://me:%733cret@db:x", "tells://me:%733cret@db"):
+        with pytest.raises(StorageConfigError) as caught:
+            create_storage(url)
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(StorageConfigError, match=r"^tells://me@db is not for us$"):
+        create_storage("tells://me@db")
 
 
 def test_from_url_must_make_a_backend(site) -> None:

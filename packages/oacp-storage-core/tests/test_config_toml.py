@@ -256,6 +256,32 @@ def test_paths_of_a_relatively_named_file_are_relative_to_it_too(conf, monkeypat
     assert create_storage("conf/oacp.toml").backend.given["path"] == str(conf / "data")
 
 
+def test_paths_left_to_their_defaults_are_relative_to_the_file_too(conf, site) -> None:
+    site.install_backend(
+        "defaults",
+        """
+        @classmethod
+        def from_url(cls, url, **options):
+            return cls(**options)
+        """,
+        parameters="path: 'str | os.PathLike[str]' = 'a.db', home: Path = Path('h'), log: 'Path | None' = None, "
+        "run: Path = Path('/run/x'), name: str = 'n'",
+    )
+    path = conf / "oacp.toml"
+    path.write_text('[storage.main]\nbackend = "defaults"')
+    assert create_storage(path).backend.given == {
+        "path": str(conf / "a.db"),
+        "home": conf / "h",
+        "log": None,
+        "run": Path("/run/x"),
+        "name": "n",
+    }
+    assert create_storage(path, path="b.db").backend.given["path"] == "b.db"
+    assert create_storage({"backend": "defaults"}).backend.given["path"] == "a.db"
+    path.write_text('[storage.main]\nurl = "defaults://h"')
+    assert create_storage(path).backend.given["path"] == "a.db"
+
+
 def test_a_path_in_the_call_is_relative_to_the_working_directory(conf) -> None:
     got = given(conf, 'backend = "shop"\npath = "data"\nhome = "h"', path="mine")
     assert (got["path"], got["home"]) == ("mine", conf / "h")

@@ -22,6 +22,10 @@ def construct(found: Found, resolved: Resolved) -> Storage:
     label = f"{resolved.where}: {found.label}" if resolved.where else found.label
     declared, adapters = _options(found.backend, resolved, label)
     url, given = _with_query(resolved, declared, label)
+    if resolved.directory is not None:  # what the file leaves to the defaults is relative to it as well
+        given = {
+            name: Given(path, directory=resolved.directory) for name, path in declared.paths.items()
+        } | given
     if "url" in given and "url" not in declared.hints and not declared.open:
         raise StorageConfigError(f"{label}: backend and url are both given; give only one of them")
     options = declared.check(given, label)
@@ -96,14 +100,14 @@ def _call(
     make: Any = backend if url is None else backend.from_url  # type: ignore[attr-defined]  # _options saw that it is there
     try:
         made = make(**options) if url is None else make(url, **options)
-    except StorageError:
-        raise
     except Exception as exc:
         if any(secret in str(exc) for secret in secrets_among(options, url)):
             raise StorageConfigError(
                 f"{label} refuses its options with {type(exc).__name__}; its message is not repeated, because it "
                 "contains a password"
             ) from None  # nor may the cause be shown below it
+        if isinstance(exc, StorageError):
+            raise
         raise StorageConfigError(f"{label} refuses its options: {type(exc).__name__}: {exc}") from exc
     if not isinstance(made, StorageBackend):
         raise BackendLoadError(f"{label}: from_url made no StorageBackend but a {type(made).__name__}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from oacp_storage_core.errors import StorageConfigError
 from oacp_storage_core.near_miss import did_you_mean
-from oacp_storage_core.typed_values import MismatchError, convert, describe
+from oacp_storage_core.typed_values import MismatchError, convert, describe, takes_path
 from oacp_storage_core.urls import is_secret
 
 
@@ -33,12 +33,13 @@ class Given(NamedTuple):
 class Options(NamedTuple):
     """What a class takes.
 
-    ``hints`` maps each option to its annotation, ``required`` names those without a default, and ``open`` says
-    that any further keyword is taken.
+    ``hints`` maps each option to its annotation, ``required`` names those without a default, ``paths`` are the
+    defaults of those that are paths, and ``open`` says that any further keyword is taken.
     """
 
     hints: Mapping[str, Any]
     required: frozenset[str]
+    paths: Mapping[str, str]
     open: bool
 
     def with_option(self, name: str, hint: Any) -> Options:
@@ -73,34 +74,55 @@ def options_of(backend: type, *, from_url: bool = False) -> Options:
     count as well: that is whom they are passed on to.
     """
     hints: dict[str, Any] = {}
-    required: set[str] = set()
-    open_ended = True
     if from_url:
-        # The URL is its first argument, and stands for what is required otherwise.
-        open_ended = _add(backend.from_url, 1, hints, set())  # type: ignore[attr-defined]  # asked for: it has one
-    if open_ended:
-        open_ended = False
-        for init in (vars(cls)["__init__"] for cls in backend.__mro__[:-1] if "__init__" in vars(cls)):
-            open_ended = _add(init, 1, hints, required)
-            if not open_ended:
-                break
-    return Options(hints, frozenset() if from_url else frozenset(required), open_ended)
+        _, open_ended = _add(backend.from_url, hints)  # type: ignore[attr-defined]  # asked for: it has one
+        if open_ended:
+            _, open_ended = _add_constructor(backend, hints)
+        return Options(
+            hints, frozenset(), {}, open_ended
+        )  # the URL stands for what is required or a path elsewhere
+    defaults, open_ended = _add_constructor(backend, hints)
+    required = frozenset(name for name, default in defaults.items() if default is inspect.Parameter.empty)
+    paths = {
+        name: os.fspath(default)
+        for name, default in defaults.items()
+        if isinstance(default, str | os.PathLike) and takes_path(hints[name])
+    }
+    return Options(hints, required, paths, open_ended)
 
 
-def _add(function: Callable[..., Any], skip: int, hints: dict[str, Any], required: set[str]) -> bool:
-    """Add the function's keywords to those found; whether it takes any others as well."""
+def _add_constructor(backend: type, hints: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Add the keywords of ``__init__`` and of those it passes keywords on to.
+
+    Returns the defaults of the first only (it may itself give what the others require), and whether any
+    further keyword is taken.
+    """
+    first: dict[str, Any] | None = None
+    open_ended = False
+    for init in (vars(cls)["__init__"] for cls in backend.__mro__[:-1] if "__init__" in vars(cls)):
+        defaults, open_ended = _add(init, hints)
+        first = defaults if first is None else first
+        if not open_ended:
+            break
+    return first or {}, open_ended
+
+
+def _add(function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Add the function's keywords to those found; returns their defaults, and whether it takes any others.
+
+    Its first parameter (self, or the URL of a bound ``from_url``) is no option.
+    """
     function = inspect.unwrap(function)
     try:
-        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        parameters = list(inspect.signature(function).parameters.values())[1:]
     except ValueError:  # written in C: it does not tell
-        return True
+        return {}, True
+    defaults = {}
     for parameter in parameters:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            if parameter.name not in hints:
-                hints[parameter.name] = _evaluated(parameter.annotation, function)
-            if parameter.default is parameter.empty:
-                required.add(parameter.name)
-    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+            defaults[parameter.name] = parameter.default
+            hints.setdefault(parameter.name, _evaluated(parameter.annotation, function))
+    return defaults, any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 class _Names(dict[str, Any]):

@@ -8,10 +8,11 @@
     pool_size = 20
     wrappers = ["redact", { name = "encrypt", key_file = "key.bin" }]
 
-Paths are relative to the file. In every text of a table ``${NAME}`` is replaced by the environment variable,
-``${file:PATH}`` by the content of the file without its last line break, and ``$$`` by a dollar sign; only the
-table in use is filled in. Where a text is a URL, what is filled in before its ``@`` (user, password) is
-percent-encoded, so that a secret may hold any character. Other keys of the file are not ours.
+Paths are relative to the file, those that are left to a default included. In every text of a table ``${NAME}`` is
+replaced by the environment variable, ``${file:PATH}`` by the content of the file without its last line break, and
+``$$`` by a dollar sign; only the table in use is filled in. Where a text is a URL, what is filled in before its
+``@`` (user, password) is percent-encoded, so that a secret may hold any character. Other keys of the file are not
+ours.
 """
 
 from __future__ import annotations

@@ -64,6 +64,11 @@ def convert(value: object, hint: Any, *, text: bool = False, directory: Path | N
     raise MismatchError
 
 
+def takes_path(hint: Any) -> bool:
+    """Whether a path is among what the annotation allows."""
+    return any(map(_is_path, _kinds(hint)))
+
+
 def describe(hint: Any) -> str:
     """The type in words, as in ``int or str`` or ``'full' or 'normal'``."""
     words = dict.fromkeys(_describe(kind) for kind in _kinds(hint))
