@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oacp_storage_core import StorageConfigError, StorageConnectionError, create_storage
+from oacp_storage_core import StorageBackend, StorageConfigError, StorageConnectionError, create_storage
+from oacp_storage_core.options import options_of
 
 PARAMETERS = (
     "path: 'str | os.PathLike[str]' = 'x', *, pool_size: int = 4, timeout: float = 1.0, wal: bool = True, "
@@ -198,6 +199,15 @@ def test_a_class_that_takes_any_keyword_gets_any(site) -> None:
     got = given("loose://h?size=2&colour=red")
     assert got["size"] == 2
     assert got["url"] == "loose://h?colour=red"  # nobody can tell whether it is an option or the driver's
+
+
+def test_a_constructor_that_does_not_tell_takes_any_keyword() -> None:
+    class Mine(StorageBackend):
+        __init__ = dict.update  # written in C
+
+    options = options_of(Mine)
+    assert options.open
+    assert options.hints == {}
 
 
 def test_annotations_for_type_checkers_only_do_not_stand_in_the_way(site) -> None:

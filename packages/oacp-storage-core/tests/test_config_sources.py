@@ -138,7 +138,7 @@ def test_a_name_that_is_neither_configured_nor_installed_names_both(work) -> Non
         create_storage("prodction")
     message = str(caught.value)
     assert "no installed backend is called 'prodction'" in message
-    assert "and no storage (configured are: production)" in message
+    assert "and no storage in oacp.toml (it has production)" in message
     assert "did you mean 'production'?" in message
     assert "installed are: " in message
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from types import ModuleType
 
 import importlib_metadata
 import pytest
@@ -318,6 +319,46 @@ def test_a_finder_that_fails_midway_loses_only_what_comes_after_it(site, monkeyp
     assert "the search for installed distributions ended early" in caplog.text
 
 
+class Elsewhere(importlib_metadata.Distribution):
+    """A distribution that lies in no folder, as a provider of metadata may have it."""
+
+    entry_points = (
+        importlib_metadata.EntryPoint("elsewhere", "oacp_storage_core.memory:MemoryStorage", BACKENDS),
+    )
+
+    def __init__(self, metadata: dict[str, str]) -> None:
+        self._metadata = metadata
+
+    @property
+    def metadata(self):
+        return self._metadata
+
+    def read_text(self, filename):
+        return None
+
+    def locate_file(self, path):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name", "version"),
+    [
+        ({"Name": "dist-elsewhere", "Version": "4.2"}, "dist-elsewhere", "4.2"),
+        ({}, "(a distribution without a name)", "unknown"),
+    ],
+)
+def test_distributions_of_other_providers_count(monkeypatch, site, metadata, name, version) -> None:
+    monkeypatch.setattr(importlib_metadata, "distributions", lambda: iter([Elsewhere(metadata)]))
+    assert load_backend("elsewhere") is MemoryStorage
+    [info] = available_backends()
+    assert (info.names, info.distribution, info.version, info.problem) == (
+        ("elsewhere",),
+        name,
+        version,
+        None,
+    )
+
+
 # --- the list ----------------------------------------------------------------------------------------------
 
 
@@ -333,6 +374,12 @@ def test_the_list_names_what_is_broken_as_far_as_can_be_said_without_importing(s
     assert problems["dist-c"] == "the target 'sys' is not of the form module:Class"
     assert "'clash' is claimed twice: by dist-" in str(problems["dist-d"])
     assert problems["dist-d"] == problems["dist-e"]
+
+
+def test_a_module_that_is_there_without_a_spec_is_no_problem(site, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))
+    site.install("dist-hand", {BACKENDS: {"hand": "made_by_hand:Store"}})
+    assert [info.problem for info in available_backends() if info.distribution == "dist-hand"] == [None]
 
 
 def test_the_list_groups_the_names_of_one_target(site) -> None:

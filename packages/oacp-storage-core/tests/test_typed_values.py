@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, NewType, Optional, Protocol, TypedDict, TypeVar, Union
 
 import pytest
@@ -162,6 +163,13 @@ def test_a_value_of_the_right_type_is_taken(given, hint, value) -> None:
 def test_a_value_of_another_type_is_refused(given, hint) -> None:
     with pytest.raises(MismatchError):
         convert(given, hint)
+
+
+def test_an_alias_stands_for_what_it_names() -> None:
+    alias = SimpleNamespace(__value__=int | str)  # as the type statement of Python 3.12 makes it
+    assert convert("7", alias, text=True) == 7
+    assert convert("x", alias, text=True) == "x"
+    assert describe(alias) == "int or str"
 
 
 def test_relative_paths_start_in_the_directory(tmp_path, monkeypatch) -> None:

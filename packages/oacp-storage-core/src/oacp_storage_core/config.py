@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from oacp_storage_core.construct import construct
-from oacp_storage_core.entry_points import offers
+from oacp_storage_core.entry_points import HOOKS, offers
 from oacp_storage_core.registry import find_backend
 from oacp_storage_core.sources import Resolved, Source, resolve
 from oacp_storage_core.storage import Storage
 from oacp_storage_core.urls import redact_url
-
-HOOKS_GROUP = "oacp_storage.hooks"
-"""The entry-point group of the plugins that ``oacp_storage_core.hooks`` calls."""
 
 
 def create_storage(source: Source | None = None, **options: Any) -> Storage:
@@ -51,7 +48,7 @@ async def open_storage(source: Source | None = None, **options: Any) -> AsyncIte
 
 def _build(resolved: Resolved) -> Storage:
     storage = construct(find_backend(resolved.backend, resolved.configured), resolved)
-    if not resolved.wrappers and not offers(HOOKS_GROUP):
+    if not resolved.wrappers and not offers(HOOKS):
         return storage  # pluggy need not even be imported
     from oacp_storage_core.hooks import HookConfig, observe, wrap
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PREFIX = "oacp_storage."
 """What the names of our entry-point groups begin with."""
 
+BACKENDS = "oacp_storage.backends"
+HOOKS = "oacp_storage.hooks"
+
 _FIELD = re.compile(r"^(Name|Version):[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
 
 _log = logging.getLogger("oacp_storage.entry_points")

@@ -35,7 +35,7 @@ from typing import Any
 
 import pluggy
 
-from oacp_storage_core.entry_points import Offer, lookup, offers
+from oacp_storage_core.entry_points import HOOKS, Offer, lookup, offers
 from oacp_storage_core.errors import StorageConfigError
 from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_core.sources import WrapperSettings
@@ -43,7 +43,6 @@ from oacp_storage_core.storage import Storage
 from oacp_storage_core.urls import secrets_among
 
 PROJECT = "oacp_storage"
-GROUP = "oacp_storage.hooks"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -177,7 +176,7 @@ class Plugins:
         if self._observers_loaded:
             return
         self._observers_loaded = True
-        for offer in offers(GROUP):
+        for offer in offers(HOOKS):
             try:
                 self.get(offer)
             except (Exception, SystemExit):  # noqa: BLE001 - as above
@@ -203,9 +202,9 @@ def wrap(
 
 def _wrapped(storage: Storage, config: HookConfig, prefix: str) -> Storage:
     name = str(config.wrapper)
-    found = lookup(GROUP, name)
+    found = lookup(HOOKS, name)
     if not found:
-        installed = sorted({offer.name for offer in offers(GROUP)})
+        installed = sorted({offer.name for offer in offers(HOOKS)})
         raise StorageConfigError(
             f"{prefix}the wrapper {name!r} is not installed{did_you_mean(name, installed)}; installed are "
             f"{', '.join(installed) or 'none'}: install the distribution that has it, or take it out of wrappers "

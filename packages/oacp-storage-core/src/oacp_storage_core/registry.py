@@ -11,12 +11,10 @@ from inspect import isclass
 from typing import Any, NamedTuple, NoReturn
 
 from oacp_storage_core.backend import INTERFACE_VERSIONS, StorageBackend
-from oacp_storage_core.entry_points import Offer, lookup, offers, scan
+from oacp_storage_core.entry_points import BACKENDS, Offer, lookup, offers, scan
 from oacp_storage_core.errors import BackendConflictError, BackendLoadError, BackendNotFoundError
 from oacp_storage_core.near_miss import nearest
 from oacp_storage_core.urls import redact_url
-
-GROUP = "oacp_storage.backends"
 
 NAME = re.compile(r"[a-z][a-z0-9+.-]*")
 """What the name of a backend looks like; URL schemes are such names."""
@@ -72,7 +70,7 @@ def load_backend(name: str) -> type[StorageBackend]:
 def find_backend(name: str, configured: tuple[str, ...] = ()) -> Found:
     """As ``load_backend``, with a label; ``configured`` are storages that could have been meant by the name."""
     wanted = name.lower()
-    found = lookup(GROUP, wanted) if NAME.fullmatch(wanted) else []
+    found = lookup(BACKENDS, wanted) if NAME.fullmatch(wanted) else []
     if not found:
         _not_found(name, configured)
     if clash := _clash(found):
@@ -87,7 +85,7 @@ def find_backend(name: str, configured: tuple[str, ...] = ()) -> Found:
 
 def available_backends() -> list[BackendInfo]:
     """All installed backends by name, broken ones included; nothing of them is imported."""
-    found = offers(GROUP, again=True)
+    found = offers(BACKENDS, again=True)
     by_target: dict[tuple[str, str], list[Offer]] = {}
     by_name: dict[str, list[Offer]] = {}
     for offer in found:
@@ -117,13 +115,13 @@ def _clash(found: list[Offer]) -> str:
 def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
     wanted = name.lower()
     shown = repr(wanted if NAME.fullmatch(wanted) else redact_url(name))
-    installed = {offer.name for offer in scan().offers if offer.group == GROUP}
+    installed = {offer.name for offer in scan().offers if offer.group == BACKENDS}
     meant = nearest(wanted, {*installed, *_PIP, *configured})
     pip = _PIP.get(wanted) or (_PIP.get(meant) if meant is not None and meant not in installed else None)
     hint = f" (did you mean {meant!r}?)" if meant not in (None, wanted) else ""
     message = [f"no installed backend is called {shown}{hint}"]
     if configured:
-        message[0] += f", and no storage (configured are: {', '.join(sorted(configured))})"
+        message[0] += f", and no storage in oacp.toml (it has {', '.join(sorted(configured))})"
     if not NAME.fullmatch(wanted):
         message.append("a name is of letters, digits, + . and -, and a URL has ://")
     if pip is not None:
