@@ -91,7 +91,8 @@ async def _copy_agent(source: Storage, target: Storage, agent_id: str, summary: 
     # The state is read before the log, and stored after it: what a state speaks of is in the log.
     state = await source.get_agent_state_document(agent_id)
     after = await _common_head(source, target, agent_id)
-    summary.interactions += await source.count_interactions(agent_id, before=after + 1)
+    copied_before = await source.count_interactions(agent_id, before=after + 1)
+    summary.interactions += copied_before
     batch: list[Interaction] = []
     size = 0
     async for interaction in source.iter_interactions(agent_id, after=after):
@@ -160,7 +161,7 @@ def _note(result: Comparison, what: str, one: _Record | None, other: _Record | N
     fields = [
         name for name in one.__struct_fields__ if _bytes(getattr(one, name)) != _bytes(getattr(other, name))
     ]
-    result.shown.append(f"{what}: {' and '.join(fields)} differ")
+    result.shown.append(f"{what}: {' and '.join(fields)} differ{'s' if len(fields) == 1 else ''}")
 
 
 async def _joined(

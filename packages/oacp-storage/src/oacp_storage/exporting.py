@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkstemp
 from typing import BinaryIO
 
 from oacp_storage.compression import compressed
@@ -84,22 +85,22 @@ async def _in_order(agents: Sequence[str]) -> AsyncIterator[str]:
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A stream to a temporary file beside ``path``, compressed as its name says, which takes its place at the end.
 
-    On any failure the file that was there stays as it was. What is no regular file (a device, a pipe) is
-    written to directly.
+    On any failure the file that was there stays as it was. Only its owner may read it, like the stores it comes
+    from. What is no regular file (a device, a pipe) is written to directly.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as file, compressed(file, path) as stream:
             yield stream
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor, temporary = mkstemp(prefix=".oacp-storage-", suffix=".tmp", dir=path.parent)
     try:
-        with temporary.open("xb") as file:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             with compressed(file, path) as stream:
                 yield stream
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        Path(temporary).replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise

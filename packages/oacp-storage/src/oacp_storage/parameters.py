@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -25,3 +25,13 @@ AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print JSON for programs.")
 ]
 """Whether to print JSON instead of a table."""
+
+
+def _no_option(_type: Any, file: str) -> None:
+    """``-`` may stand for a stream only if the parser takes all that begins with a hyphen; the rest is refused."""
+    if file.startswith("-") and file != "-":
+        raise ValueError(f"There is no such option; a file of that name is ./{file}")
+
+
+STREAM = Parameter(allow_leading_hyphen=True, validator=_no_option)
+"""For a file that may be ``-``, stdin or stdout."""

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
-from oacp_storage.parameters import StorageArgument
+from oacp_storage.parameters import STREAM, StorageArgument
 from oacp_storage.screen import progress_bar, visible
 from oacp_storage_core import Storage, open_storage
 
@@ -20,6 +20,7 @@ def export(
     storage: StorageArgument = None,
     file: Annotated[
         str,
+        STREAM,
         Parameter(
             name="--to",
             help="The file to write, compressed if it ends in .gz or .zst; - is stdout.",
@@ -37,6 +38,8 @@ def export(
     One interaction a line, with id and timestamp, by agent in code-point order and then by sequence: what
     `oacp-storage import` reads. The file appears when it is complete; until then one of that name stays as it is.
     """
+    if file != "-" and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
+        raise Stop(f"{file} cannot be written: it is a directory, or lies in none", Status.USAGE)
     summary = asyncio.run(_export(storage, file, agent))
     for reason in summary.reasons:
         sys.stderr.write(f"damaged, left out: {visible(reason)}\n")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,14 +15,16 @@ from cyclopts import Parameter
 from oacp_storage.exits import Status
 from oacp_storage.importing import ImportSummary, import_lines
 from oacp_storage.lines import Input, open_input
-from oacp_storage.parameters import TargetStorage
+from oacp_storage.parameters import STREAM, TargetStorage
 from oacp_storage.screen import progress_bar, visible
 from oacp_storage_core import open_storage
 
 
 def import_(
     file: Annotated[
-        str, Parameter(help="A file of JSON Lines, plain, .gz or .zst (told by its first bytes); - is stdin.")
+        str,
+        STREAM,
+        Parameter(help="A file of JSON Lines, plain, .gz or .zst (told by its first bytes); - is stdin."),
     ],
     /,
     *,
@@ -36,7 +41,8 @@ def import_(
     """
     begun = time.monotonic()
     with open_input(file) as source:
-        summary = asyncio.run(_import(source, to, strict))
+        with _interruptible():
+            summary = asyncio.run(_import(source, to, strict))
     for number, reason in summary.reasons:
         sys.stderr.write(f"line {number}: {visible(reason)}\n")
     if summary.malformed > len(summary.reasons):
@@ -48,6 +54,20 @@ def import_(
         f"{summary.already_there:,} already there, {summary.malformed:,} malformed\n"
     )
     return Status.FOUND if summary.malformed else Status.OK
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a read of stdin at once. asyncio's own handler waits for the next await instead."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 async def _import(source: Input, to: str | None, strict: bool) -> ImportSummary:

@@ -1,0 +1,7 @@
+"""``python -m oacp_storage``: the same as ``oacp-storage``."""
+
+import sys
+
+from oacp_storage.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The demo: a team of agents is killed in the middle of its work and goes on where it was."""
