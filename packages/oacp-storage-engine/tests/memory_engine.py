@@ -7,9 +7,9 @@ other tasks a turn once before it acts, so that calls overlap as they do with a 
 import asyncio
 import hashlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from oacp_storage_core import RetentionPick
 from oacp_storage_engine import (
@@ -35,8 +35,6 @@ from oacp_storage_engine import (
     wanted,
 )
 
-T = TypeVar("T")
-
 
 @dataclass
 class Tenant:
@@ -61,15 +59,26 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.tenants: dict[str, Tenant] = {}
-        self.listeners: set[asyncio.Queue[str | None]] = set()
+        self.listeners: list[Listener] = []
         self.commits: list[list[Unit]] = []
 
     def tenant(self, namespace: str = "default") -> Tenant:
         return self.tenants.setdefault(namespace, Tenant())
 
     def signal(self, agent: str) -> None:
-        for queue in self.listeners:
-            queue.put_nowait(agent)
+        self.listeners = [listener for listener in self.listeners if not listener.loop.is_closed()]
+        for listener in self.listeners:
+            listener.agents.append(agent)
+            listener.woken.set()
+
+
+class Listener:
+    """The agents that one engine has still to be told of."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.agents: list[str] = []
+        self.woken = asyncio.Event()
 
 
 class MemoryEngine(Engine):
@@ -146,7 +155,7 @@ class MemoryEngine(Engine):
                 self.tenant.documents[ref] = Doc(ref.key, stored.version, put.at_us, put.body or b"", put.crc)
             else:
                 self.tenant.documents.pop(ref, None)
-        for agent in {row.agent for row in plan.rows}:
+        for agent in dict.fromkeys(row.agent for row in plan.rows):
             self.store.signal(agent)
 
     async def trim(
@@ -160,6 +169,12 @@ class MemoryEngine(Engine):
         deadline: float,
     ) -> Trimmed:
         await self._turn("trim", deadline)
+        return self.apply_trim(attempt, agents, pick, dry_run, limit)
+
+    def apply_trim(
+        self, attempt: str, agents: Sequence[str], pick: RetentionPick, dry_run: bool, limit: int
+    ) -> Trimmed:
+        """Delete what is picked, once per attempt."""
         if attempt not in self.tenant.receipts:
             picked = [(agent, sequence) for agent in agents for sequence in self._picked(agent, pick)]
             now = picked if dry_run else picked[:limit]
@@ -182,6 +197,10 @@ class MemoryEngine(Engine):
 
     async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
         await self._turn("erase", deadline)
+        return self.apply_erase(attempt, agent, begin, limit)
+
+    def apply_erase(self, attempt: str, agent: str, begin: bool, limit: int) -> Erased:
+        """Hide the agent or remove what was hidden, once per attempt."""
         if attempt not in self.tenant.receipts:
             hidden = self.tenant.hidden.setdefault(agent, [])
             if begin:
@@ -258,15 +277,19 @@ class MemoryEngine(Engine):
         await self._turn("scan_agents")
         return _in_order(self.tenant.heads, prefix, after, limit)
 
-    async def signals(self) -> AsyncIterator[str | None]:
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self.store.listeners.add(queue)
+    async def signals(self) -> AsyncGenerator[str | None, None]:
+        listener = Listener()
+        self.store.listeners.append(listener)
         try:
             yield None
             while True:
-                yield await queue.get()
+                await listener.woken.wait()
+                listener.woken.clear()
+                while listener.agents:
+                    yield listener.agents.pop(0)
         finally:
-            self.store.listeners.discard(queue)
+            if listener in self.store.listeners:
+                self.store.listeners.remove(listener)
 
     async def _turn(self, primitive: str, deadline: float | None = None) -> None:
         self.calls.append(primitive)
@@ -303,16 +326,6 @@ def damage_record(tenant: Tenant, agent: str, sequence: int, **changes: Any) -> 
 def damage_document(tenant: Tenant, ref: DocRef, **changes: Any) -> None:
     """Replace fields of a stored document, and leave its checksum as it is."""
     tenant.documents[ref] = tenant.documents[ref]._replace(**changes)
-
-
-def copy_of(tenant: Tenant) -> Tenant:
-    """The tenant as it is now, for comparing with later."""
-    return replace(
-        tenant,
-        heads=dict(tenant.heads),
-        logs={agent: dict(log) for agent, log in tenant.logs.items()},
-        documents=dict(tenant.documents),
-    )
 
 
 def _bound_after(records: list[Record], low: int, high: int | None, *, reverse: bool) -> int:

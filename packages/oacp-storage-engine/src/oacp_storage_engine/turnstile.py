@@ -19,6 +19,7 @@ class Turnstile:
 
     def __init__(self, has_room: Callable[[], bool]) -> None:
         self._has_room = has_room
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._entering = False
 
@@ -29,7 +30,7 @@ class Turnstile:
 
     async def enter(self, deadline: float) -> None:
         """Wait for the turn; then act without awaiting in between. ``TimeoutError`` after the deadline."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(place)
         self.let_in()
         try:
@@ -44,7 +45,7 @@ class Turnstile:
         """Let the next call in, if there is one, and room for it. To be called when room was made."""
         while self._waiting and self._waiting[0].done():  # given up by its caller
             self._waiting.popleft()
-        if self._waiting and not self._entering and self._has_room():
+        if self._waiting and not self._entering and self._has_room() and not self._loop.is_closed():
             self._entering = True
             self._waiting.popleft().set_result(None)
 

@@ -55,7 +55,7 @@ class WatchHub:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._subscriptions: dict[str, set[Subscription]] = {}
+        self._subscriptions: dict[str, dict[Subscription, None]] = {}
         self._listener: asyncio.Task[None] | None = None
         self.closed = False
 
@@ -64,7 +64,7 @@ class WatchHub:
         subscription = Subscription(self, agent)
         if self.closed:
             return subscription
-        self._subscriptions.setdefault(agent, set()).add(subscription)
+        self._subscriptions.setdefault(agent, {})[subscription] = None
         weakref.finalize(owner, self._collected, subscription).atexit = False
         if self._listener is None:
             self._listener = start_task(self._listen(), "oacp-storage watch signals")
@@ -72,8 +72,8 @@ class WatchHub:
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Take a bell off; doing so twice is harmless. Without any left, listening stops."""
-        of_agent = self._subscriptions.get(subscription.agent, set())
-        of_agent.discard(subscription)
+        of_agent = self._subscriptions.get(subscription.agent, {})
+        of_agent.pop(subscription, None)
         if not of_agent:
             self._subscriptions.pop(subscription.agent, None)
         if not self._subscriptions and self._listener is not None and not self.closed:
