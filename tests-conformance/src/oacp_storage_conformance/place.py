@@ -128,20 +128,20 @@ async def remove_everything(setting: Setting) -> None:
     """Delete what is in the suite's own namespaces, as far as the storage can; report what stays."""
     if not setting.tidy:
         return
-    for namespace in setting.namespaces:
-        storage = setting.build(namespace=namespace)
+    for options in [{"namespace": namespace} for namespace in setting.namespaces] or [{}]:
+        storage = setting.build(**options)
         try:
             async with storage:
-                await soon(_empty(storage), "the removal of what the test wrote")
+                await soon(_empty(storage, setting.prefix), "the removal of what the test wrote")
         except (StorageError, AssertionError) as exc:
-            setting.leave_behind(f"namespace {namespace}: {exc}")
+            setting.leave_behind(f"{options or setting.prefix}: {exc}")
 
 
-async def _empty(storage: Storage) -> None:
-    while agents := await storage.list_agents():
+async def _empty(storage: Storage, prefix: str) -> None:
+    while agents := await storage.list_agents(prefix=prefix):
         for agent_id in agents:
             await storage.delete_agent(agent_id)
     if Capability.SYSTEM_STATE in storage.capabilities:
-        while documents := await storage.list_system_state():
+        while documents := await storage.list_system_state(prefix=prefix):
             for document in documents:
                 await storage.delete_system_state(document.key)

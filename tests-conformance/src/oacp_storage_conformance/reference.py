@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from oacp_storage_conformance.place import Place, collect
@@ -17,8 +18,6 @@ from oacp_storage_core import (
     VersionConflictError,
 )
 
-_Act = Callable[..., Awaitable[Any]]
-
 
 class Player:
     """Plays steps on one storage, under names of its own, and tells each answer in a form that can be compared.
@@ -26,10 +25,13 @@ class Player:
     Generated ids and times, which no two stores share, are told as ``"*"``.
     """
 
-    def __init__(self, storage: Storage, other: Storage, base: str) -> None:
+    def __init__(
+        self, storage: Storage, other: Storage, base: str, declared: AbstractSet[Capability]
+    ) -> None:
         self.storage = storage
         self.other = other
         self.base = base
+        self.declared = declared
 
     async def play(self, step: Step) -> Any:
         """The answer of one step; refusals that the contract asks for are answers too."""
@@ -43,7 +45,7 @@ class Player:
 
     async def everything(self) -> list[Any]:
         """All that is there in the end, as the other instance sees it."""
-        has, storage = self.storage.capabilities.__contains__, self.other
+        has, storage = self.declared.__contains__, self.other
         seen: list[Any] = []
         for agent in AGENTS:
             name = self.base + agent
@@ -60,10 +62,10 @@ class Player:
 
     async def remove(self) -> None:
         """Remove what the steps left, as far as the storage can."""
-        if Capability.AGENTS in self.storage.capabilities:
+        if Capability.AGENTS in self.declared:
             for agent in AGENTS:
                 await self.storage.delete_agent(self.base + agent)
-        if Capability.SYSTEM_STATE in self.storage.capabilities:
+        if Capability.SYSTEM_STATE in self.declared:
             for key in KEYS:
                 await self.storage.delete_system_state(self.base + key)
 
@@ -120,7 +122,7 @@ class Player:
     async def _store_state(self, agent: str, data: Any, expected: int | None = None) -> Any:
         condition = {} if expected is None else {"expected_version": expected}
         version = await self.storage.store_agent_state(self.base + agent, data, **condition)
-        return version if Capability.VERSIONED_STATE in self.storage.capabilities else None
+        return version if Capability.VERSIONED_STATE in self.declared else None
 
     async def _get_state(self, agent: str) -> Any:
         return await self.storage.get_agent_state(self.base + agent)
@@ -200,8 +202,9 @@ class Player:
 async def compare(place: Place, script: Sequence[Step], base: str) -> None:
     """Play the script on the storage and on a new ``MemoryStorage``; both must answer alike, step by step."""
     name = f"reference-{base}"
-    mine = Player(place.storage, await place.second(), base)
-    reference = Player(MemoryStorage(name), MemoryStorage(name), base)
+    declared = place.storage.capabilities
+    mine = Player(place.storage, await place.second(), base, declared)
+    reference = Player(MemoryStorage(name), MemoryStorage(name), base, declared)
     try:
         for number, step in enumerate(script, start=1):
             expected, got = await reference.play(step), await mine.play(step)

@@ -118,11 +118,16 @@ class Setting:
         """The options that make a storage work at this place."""
         return {} if self.namespace is None else {"namespace": self.namespace}
 
+    @property
+    def prefix(self) -> str:
+        """What all names begin with, where the place is shared and there are no namespaces."""
+        return f"conformance-{self._token}-" if self.shared and self.namespace is None else ""
+
     def name(self, label: str) -> str:
         """A name at this place for the label, which is the label itself wherever that is possible."""
-        if self.namespace is not None or not self.shared:
+        if not self.prefix:
             return label
-        name = f"conformance-{self._token}-{label}"
+        name = self.prefix + label
         while len(name.encode()) > 512:
             name = name[:-1]
         return name
@@ -158,7 +163,8 @@ class Setting:
     @property
     def tidy(self) -> bool:
         """Whether what the test wrote can be removed; what was tampered with cannot."""
-        return self.namespace is not None and Capability.AGENTS in self.declared and not self.clause.tamper
+        own = self.namespace is not None or self.shared  # else the place is thrown away as a whole
+        return own and Capability.AGENTS in self.declared and not self.clause.tamper
 
     def leave_behind(self, what: str) -> None:
         """Note something that could not be removed, for the end of the session."""

@@ -37,6 +37,7 @@ async def soak(
     kill: int = 2,
     agents: int = 8,
     seed: int = 0,
+    base: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> SoakReport:
     """Let ``processes`` of ``tasks`` each append for ``seconds``, and kill some of them with SIGKILL on the way.
@@ -44,12 +45,13 @@ async def soak(
     Then every agent's log must be gap-free, hold each acknowledged append exactly once and those of each task
     in their order, and at most one unacknowledged append for each task of a killed process. Otherwise
     ``AssertionError``. ``options`` go to every storage; ``seed`` decides when which process is killed. Works on
-    agents of its own, and leaves them behind.
+    agents whose names begin with ``base`` (by default a new one), and leaves them behind.
     """
     if kill > processes:
         raise ValueError(f"cannot kill {kill} of {processes} processes")
-    dice, run, options = random.Random(seed), uuid4().hex[:8], dict(options or {})  # noqa: S311 - no secret
-    names = [f"conformance-soak-{run}-{n}" for n in range(agents)]
+    dice, options = random.Random(seed), dict(options or {})  # noqa: S311 - no secret
+    base = base or f"conformance-soak-{uuid4().hex[:8]}-"
+    names = [f"{base}{n}" for n in range(agents)]
     async with AsyncExitStack() as stack:
         workers: list[Worker] = []
         for by in range(processes):

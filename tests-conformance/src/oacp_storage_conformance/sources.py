@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.machinery import PathFinder
 from typing import Any
 
 from oacp_storage_core import Storage, StorageBackend, adapt, create_storage
@@ -65,12 +66,23 @@ def to_plain(source: Source) -> Any:
         return source
     if isinstance(source, Mapping):
         return dict(source)
-    module, name = getattr(source, "__module__", None), getattr(source, "__qualname__", "<locals>")
-    if module is None or "<locals>" in name:
+    module, name = getattr(source, "__module__", "") or "", getattr(source, "__qualname__", "<locals>")
+    if "<locals>" in name or not _importable(module):
         raise ValueError(
             "a source for several processes must be a name, a URL, a mapping or an importable callable"
         )
     return {"callable": f"{module}:{name}"}
+
+
+def _importable(module: str) -> bool:
+    """Whether another process finds the module by its name, as it does not with modules that pytest loaded by path."""
+    path = None
+    for end in (i for i, char in enumerate(module + ".") if char == "."):
+        spec = PathFinder.find_spec(module[:end], path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return bool(module)
 
 
 def from_plain(plain: Any) -> Source:

@@ -15,7 +15,7 @@ START = datetime(2024, 5, 1, tzinfo=UTC)
 
 AGENTS = ["ann", "Ann"]
 KEYS = ["k", "K/\U0001f600"]
-IDS = ["1", "2", "3"]
+IDS = ["id 1", "id 2", "id 3"]
 PATHS = ["a", "b", "a.b", "a.0", "/a/0/b", "", "c", "/", "a.1", "b.a"]
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(

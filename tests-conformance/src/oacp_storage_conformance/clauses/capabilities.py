@@ -46,6 +46,16 @@ class CapabilitiesClause:
         assert isinstance(place.storage.durable, bool)
         assert isinstance(place.storage.multiprocess, bool)
 
+    @clause(INTERFACE)
+    async def test_two_instances_share_their_place(self, place: Place) -> None:
+        """Two storages built from one source are at one place: what one stores, the other reads.
+
+        Look at: the source first. It must name a place that lasts, not a new one for each instance (memory://NAME,
+        not memory://), because the suite looks at what is stored by a second instance.
+        """
+        await place.storage.store_interaction(place.name("ann"), {"n": 1})
+        assert await place.payloads(place.name("ann")) == [{"n": 1}]
+
     @clause(CAPABILITIES)
     async def test_capabilities_are_final_and_read_only(self, place: Place) -> None:
         """capabilities is a read-only frozenset of Capability, at most what the class declares, the same once open.

@@ -121,6 +121,7 @@ class ConcurrencyClause:
             seconds=setting.seconds,
             kill=2,
             seed=setting.seed,
+            base=place.name("soak "),
             options=setting.options,
         )
         assert report.acknowledged > 0, "no process got anything acknowledged"

@@ -38,7 +38,7 @@ class _VerifiedKind:
 class DamageClause:
     """Stores that were changed behind the storage's back."""
 
-    @clause(DAMAGE, VERIFY)
+    @clause(DAMAGE, VERIFY, alone=True)
     async def test_verifying_a_sound_store_reports_nothing(self, place: Place) -> None:
         """verify reads everything and reports nothing where all is as it was written.
 

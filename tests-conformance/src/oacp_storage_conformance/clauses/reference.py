@@ -46,7 +46,7 @@ class ReferenceClause:
         from oacp_storage_conformance.strategies import payloads
 
         async def check(place: Place, given: list[dict[str, Any]], base: str) -> None:
-            agent = place.name(f"{base}ann")
+            agent = base + "ann"
             for payload in given:
                 await place.storage.store_interaction(agent, payload)
                 await place.storage.store_agent_state(agent, payload)
@@ -69,13 +69,13 @@ class ReferenceClause:
             variants = [
                 form for name in given for form in (name, name.upper(), name.lower(), name + " ", name + ".")
             ]
-            agents = list(dict.fromkeys(place.name(f"{base}{name}") for name in variants))
+            agents = list(dict.fromkeys(base + name for name in variants))
             for agent in agents:
                 await place.storage.store_interaction(agent, {"of": agent})
             for agent in agents:
                 assert await place.payloads(agent) == [{"of": agent}]
             if place.has(Capability.AGENTS):
-                listed = await place.storage.list_agents(prefix=place.name(base), limit=1000)
+                listed = await place.storage.list_agents(prefix=base, limit=1000)
                 assert listed == sorted(agents, key=str.encode)
                 for agent in agents:
                     await place.storage.delete_agent(agent)
@@ -95,7 +95,7 @@ class ReferenceClause:
         async def check(
             place: Place, given: tuple[list[dict[str, Any]], list[dict[str, Any]]], base: str
         ) -> None:
-            agent = place.name(f"{base}ann")
+            agent = base + "ann"
             payloads, conditions = given
             for payload in payloads:
                 await place.storage.store_interaction(agent, payload)
@@ -134,7 +134,7 @@ def _try(setting: Setting, strategy: SearchStrategy[T], check: Check[T]) -> None
         def holds(value: T) -> None:
             nonlocal count
             count += 1
-            runner.run(_limited(check(place, value, f"{count}-")))
+            runner.run(_limited(check(place, value, place.name(f"{count}-"))))
 
         repeatable = holds if setting.derandomize else seed(setting.seed)(holds)
         try:

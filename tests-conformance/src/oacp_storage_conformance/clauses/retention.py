@@ -120,7 +120,7 @@ class RetentionClause:
         assert await place.storage.delete_interactions(before=old) == 3
         assert [sequences(await place.log(name)) for name in names] == [[1, 2], [2, 3], [3, 4]]
 
-    @clause(DELETION, RETENTION)
+    @clause(DELETION, RETENTION, alone=True)  # who gets it wrong deletes everything
     async def test_retention_without_a_criterion_is_refused(self, place: Place) -> None:
         """delete_interactions without any criterion raises ValueError, and nothing is deleted.
 
@@ -136,7 +136,7 @@ class RetentionClause:
             await place.storage.delete_interactions(agent, dry_run=True)
         assert len(await place.payloads(agent)) == 3
 
-    @clause(DELETION, RETENTION)
+    @clause(DELETION, RETENTION, alone=True)  # who gets it wrong deletes everything
     async def test_ids_need_their_agent(self, place: Place) -> None:
         """ids without agent_id raise ValueError, and nothing is deleted.
 
