@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +21,7 @@ _DIRECTORY_MODE = 0o700
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
-_READER_PATIENCE_MS = 1000
+_PATIENCE = 1.0
 _STATEMENTS = 256
 
 
@@ -64,18 +65,26 @@ class Settings:
                 f"{self.path}: {exc.strerror or exc}; name a file in a directory that this user may write to"
             ) from exc
 
-    def connect_writer(self) -> sqlite3.Connection:
-        """A connection for writing; waiting for locks is left to the caller."""
-        connection = self._connect(busy_ms=0)
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA recursive_triggers = OFF")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        self.set_synchronous(connection)
+    def connect_writer(
+        self, prepare: Callable[[sqlite3.Connection], None] = lambda _: None
+    ) -> sqlite3.Connection:
+        """A connection for writing, which does not wait for locks; ``prepare`` is called with it before."""
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+            self.set_synchronous(connection)
+            prepare(connection)
+            self.set_synchronous(connection)
+            connection.execute("PRAGMA busy_timeout = 0")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def connect_reader(self) -> sqlite3.Connection:
         """A connection that cannot write."""
-        connection = self._connect(busy_ms=_READER_PATIENCE_MS)
+        connection = self._connect()
         connection.execute("PRAGMA query_only = ON")
         install(connection)
         return connection
@@ -91,11 +100,11 @@ class Settings:
         connection.execute(f"PRAGMA synchronous = {level}")
         return mode
 
-    def _connect(self, busy_ms: int) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(self.path))}?mode=rw",
             uri=True,
-            timeout=busy_ms / 1000,
+            timeout=_PATIENCE,
             isolation_level=None,
             check_same_thread=False,  # a fork closes it from another thread
             cached_statements=_STATEMENTS,

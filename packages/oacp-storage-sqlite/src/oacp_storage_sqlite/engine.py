@@ -32,7 +32,7 @@ from oacp_storage_sqlite.readers import ReaderPool
 from oacp_storage_sqlite.reading import Reader, in_one_view
 from oacp_storage_sqlite.retention import count_picked, give_back_pages, hide, sweep, trim
 from oacp_storage_sqlite.schema import Schema, pragma
-from oacp_storage_sqlite.transaction import Transactions, Translated
+from oacp_storage_sqlite.transaction import Transactions, Translated, retry
 from oacp_storage_sqlite.turns import Turn
 from oacp_storage_sqlite.writer import Place, Writer, name_hash
 
@@ -91,10 +91,10 @@ class SQLiteEngine(Engine):
     def _connect(self) -> sqlite3.Connection:
         """The writer's connection, at the first time to a file that may have to be made."""
         with Translated(self._settings.path):
+            deadline = time.monotonic() + self._timeout
             if self._opened:
-                connection = self._settings.connect_writer()
+                connection = retry(self._settings.connect_writer, deadline)
             else:
-                deadline = time.monotonic() + self._timeout
                 connection = open_database(self._settings, self._schema, self._turn, deadline)
                 self._opened = True
             self._written = written_by(connection)

@@ -22,40 +22,36 @@ def open_database(settings: Settings, schema: Schema, turn: Turn, deadline: floa
     cannot be written, ``SchemaVersionError`` for a newer one, ``NotApplied`` when it was locked until then.
     """
     settings.make_file()
+
+    def prepare(connection: sqlite3.Connection) -> None:
+        _bring_up(connection, settings, schema)
+        _switch_journal(connection, settings)
+
     turn.take(deadline)
     try:
         with Translated(settings.path):
-            connection = settings.connect_writer()
-            try:
-                _bring_up(connection, settings, schema, deadline)
-                _switch_journal(connection, settings, deadline)
-                settings.set_synchronous(connection)
-            except BaseException:
-                connection.close()
-                raise
+            return retry(lambda: settings.connect_writer(prepare), deadline)
     finally:
         turn.give()
-    return connection
 
 
-def _bring_up(connection: sqlite3.Connection, settings: Settings, schema: Schema, deadline: float) -> None:
+def _bring_up(connection: sqlite3.Connection, settings: Settings, schema: Schema) -> None:
     """Create or upgrade, in one transaction; one that is as it should be is only looked at."""
-    retry(lambda: version_of(connection), deadline)  # also rolls back what a crash left behind
     if version_of(connection) == schema.version and pragma(connection, "application_id") == APPLICATION_ID:
         return
     if not pragma(connection, "page_count"):
         connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL if settings.auto_vacuum else 0}")
-    retry(lambda: connection.execute("BEGIN IMMEDIATE"), deadline)
+    connection.execute("BEGIN IMMEDIATE")
     try:
         schema.bring_up(connection, settings.path)
-        retry(lambda: connection.execute("COMMIT"), deadline)
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
-def _switch_journal(connection: sqlite3.Connection, settings: Settings, deadline: float) -> None:
+def _switch_journal(connection: sqlite3.Connection, settings: Settings) -> None:
     """Switch to the journal mode that was asked for, unless others have the database open in another one.
 
     Where that is not possible the present mode serves as well, only slower; ``health()`` warns of it.
@@ -67,7 +63,7 @@ def _switch_journal(connection: sqlite3.Connection, settings: Settings, deadline
     try:
         retry(
             lambda: connection.execute(f"PRAGMA journal_mode = {wanted}").fetchall(),
-            min(deadline, time.monotonic() + _SWITCH_SECONDS),
+            time.monotonic() + _SWITCH_SECONDS,
         )
     except sqlite3.OperationalError as exc:
         if not is_busy(exc):

@@ -127,16 +127,14 @@ class Translated:
             ) from exc
 
 
-def retry(attempt: Callable[[], object], deadline: float) -> None:
-    """Again while another connection is in the way, until the deadline has passed."""
+def retry(attempt: Callable[[], T], deadline: float) -> T:
+    """``attempt()``, again while another connection is in the way, until the deadline has passed."""
     begun = time.monotonic()
     while True:
         try:
-            attempt()
+            return attempt()
         except sqlite3.Error as exc:
             now = time.monotonic()
             if not is_busy(exc) or now >= deadline:
                 raise
-        else:
-            return
         pause(now - begun)
