@@ -191,11 +191,19 @@ def test_stopping_early_raises_no_grade(tmp_path):
 
 
 def test_each_value_of_a_parametrised_fixture_is_graded_by_itself(tmp_path):
-    run = run_pytest(tmp_path, SOURCE % ("(params=['a', 'b'])", ", request"), "-k", "limit_of_zero")
+    run = run_pytest(
+        tmp_path,
+        SOURCE % ("(params=['a', 'b'])", ", request"),
+        "-k",
+        "limit_of_zero or namespaces_are_refused",
+    )
+    assert run.status == 0, run.output
     assert [target["target"] for target in run.graded["targets"]] == [
         "test_mine.py::TestMine[storage_source 0]",
         "test_mine.py::TestMine[storage_source 1]",
     ]
+    for target in run.graded["targets"]:
+        assert sum(one["outcome"] == "passed" for one in target["tests"]) == 9
 
 
 def test_a_failure_says_what_the_contract_asks_and_where_to_look(tmp_path):

@@ -99,6 +99,12 @@ class Clause:
     subjects: Mapping[str, Subject]
     tamper: bool
     alone: bool
+    cases: Mapping[str, Any]
+
+    def case_named(self, values: Mapping[str, Any]) -> str:
+        """The name of the case among the parameters of a collected test, ``""`` where there is none."""
+        # By identity: pytest's own indices are those of the whole product of parameters.
+        return next((name for name, value in self.cases.items() if value is values.get("case")), "")
 
 
 def clause(
@@ -126,7 +132,9 @@ def clause(
             for case_id, case in (cases or {"": None}).items()
         }
         declared: Any = _limited(test, seconds) if inspect.iscoroutinefunction(test) else test
-        declared.oacp_storage_clause = Clause(name, asks, look, per_case, subjects, tamper, alone)
+        declared.oacp_storage_clause = Clause(
+            name, asks, look, per_case, subjects, tamper, alone, cases or {}
+        )
         if inspect.iscoroutinefunction(test):
             declared = pytest.mark.asyncio(loop_scope="function")(declared)
         if cases:

@@ -91,8 +91,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     name = item.originalname
     callspec = getattr(item, "callspec", None)
-    indices = dict(callspec.indices) if callspec else {}
-    case = list(clause.needs)[indices.pop("case")] if "case" in indices else ""
+    case = clause.case_named(callspec.params) if callspec else ""
+    indices = {key: index for key, index in callspec.indices.items() if key != "case"} if callspec else {}
     target = item.nodeid.rpartition("::")[0]
     if indices:  # the class's own fixtures are parametrised: each of their values is a target of its own
         target += "[" + ", ".join(f"{key} {value}" for key, value in sorted(indices.items())) + "]"

@@ -180,8 +180,5 @@ def tampered(setting: Setting, change: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def _case_of(request: pytest.FixtureRequest) -> str:
-    callspec = getattr(request.node, "callspec", None)
-    if callspec is None or "case" not in callspec.indices:
-        return ""
-    clause = clause_of(request.function)
-    return "" if clause is None else list(clause.needs)[callspec.indices["case"]]
+    clause, callspec = clause_of(request.function), getattr(request.node, "callspec", None)
+    return "" if clause is None or callspec is None else clause.case_named(callspec.params)
