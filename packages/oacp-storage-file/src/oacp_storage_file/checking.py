@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 
 from oacp_storage_core import Damage
-
 from oacp_storage_file.documents import read_document
 from oacp_storage_file.layout import (
     AGENT_FILE,
@@ -66,7 +65,9 @@ def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[
             segment = view.segment(index)
             surplus = segment.count_lines() - _records_between(view, first - 1, view.upper(index))
             if surplus > 0:
-                yield Damage("store", f"{segment.path} holds {surplus} lines that are no interaction's", agent)
+                yield Damage(
+                    "store", f"{segment.path} holds {surplus} lines that are no interaction's", agent
+                )
             view.let_go(index)
 
 

@@ -19,15 +19,13 @@ from oacp_storage_engine import (
     judge,
     wanted,
 )
-
 from oacp_storage_file.caches import Tail
-from oacp_storage_file.documents import format_document, read_document
+from oacp_storage_file.documents import read_document
+from oacp_storage_file.group import Group
 from oacp_storage_file.ids_index import IdIndex
-from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
-from oacp_storage_file.layout import AGENT_FILE, NamespaceLayout, segment_name
-from oacp_storage_file.lines import format_line
-from oacp_storage_file.log_view import LogView, write_agent_file
-from oacp_storage_file.naming import Kind, is_hashed
+from oacp_storage_file.journal_format import Write
+from oacp_storage_file.layout import NamespaceLayout, segment_name
+from oacp_storage_file.log_view import LogView
 from oacp_storage_file.store import Store
 
 _LARGEST_SEQUENCE = 2**63 - 1
@@ -137,66 +135,13 @@ class Committer:
     def _write(self, plan: Plan, tails: dict[str, Tail]) -> None:
         if plan.heads and max(plan.heads.values()) > _LARGEST_SEQUENCE:
             raise Rejected(f"a sequence is greater than {_LARGEST_SEQUENCE}; nothing was written")
-        writes: list[Write] = []
-        contents: list[bytes] = []
-        for agent in plan.heads:
-            if not tails[agent].exists and is_hashed(Kind.AGENT, self._names.agent(agent).rpartition("/")[2]):
-                content = write_agent_file(0, agent)
-                writes.append(FileWrite(f"{self._names.agent(agent)}/{AGENT_FILE}", len(content), 0))
-                contents.append(content)
-        lines: dict[str, list[tuple[int, bytes]]] = {}
-        for agent, sequence, (one, _, at_us, body, crc, _) in plan.rows:
-            line = format_line(sequence, one, at_us, crc, body)
-            lines.setdefault(agent, []).append((sequence, line))
-        for agent, of_agent in lines.items():
-            self._place(agent, tails[agent], of_agent, writes, contents)
-        for ref, stored in plan.documents.items():
-            file = self._names.document(*ref)
-            if stored is None:
-                writes.append(FileRemoval(file))
-                contents.append(b"")
-                continue
-            put = stored.put
-            content = format_document(ref.key, stored.version, put.at_us, put.crc, put.body or b"")
-            writes.append(FileWrite(file, len(content), stored.version))
-            contents.append(content)
-        heads = {agent: tails[agent].head for agent in lines}
-        self._store_group(writes, contents)
-        for write in writes:
-            self._store.caches.note(write)
-        appended: dict[str, list[tuple[int, str, int]]] = {}
-        for agent, sequence, append in plan.rows:
-            appended.setdefault(agent, []).append((sequence, append.id, append.crc))
-        for agent, records in appended.items():
-            self._ids.follow(agent, heads[agent], records)
+        heads = {agent: tails[agent].head for agent in plan.heads} if self._ids.active else {}
+        group = Group(plan, tails, self._names, self._max_file_size)
+        self._store_group(group.writes, group.contents)
+        group.remember(self._store.caches)
+        if heads:
+            self._ids.follow(plan.rows, heads)
         self._store.checkpoint_if_due()
-
-    def _place(
-        self,
-        agent: str,
-        tail: Tail,
-        lines: list[tuple[int, bytes]],
-        writes: list[Write],
-        contents: list[bytes],
-    ) -> None:
-        """Say where the lines of an agent go: into its last segment, and new ones where that is full."""
-        directory = self._names.agent(agent)
-        file, size = tail.file, tail.size
-        piece: list[bytes] = []
-        at = size
-        head = 0
-        for sequence, line in lines:
-            if file is None or (size > 0 and size + len(line) > self._max_file_size):
-                if piece and file is not None:
-                    writes.append(LogWrite(file, at, size - at, head))
-                    contents.append(b"".join(piece))
-                file, piece, at, size = f"{directory}/{segment_name(sequence)}", [], 0, 0
-            piece.append(line)
-            size += len(line)
-            head = sequence
-        if file is not None:
-            writes.append(LogWrite(file, at, size - at, head))
-            contents.append(b"".join(piece))
 
     def _store_group(self, writes: Sequence[Write], contents: Sequence[bytes]) -> None:
         try:

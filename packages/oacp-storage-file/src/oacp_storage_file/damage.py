@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from oacp_storage_engine import Record
-
 from oacp_storage_file.lines import START, DamagedLineError, is_intact, parse_line
 
 
@@ -100,4 +99,3 @@ def _number(pieces: list[_Piece], last: int, upper: int | None) -> list[Record]:
         )
         last = expected
     return records
-

@@ -11,8 +11,8 @@ import re
 from zlib import crc32
 
 import msgspec
-from oacp_storage_engine import Doc
 
+from oacp_storage_engine import Doc
 from oacp_storage_file.disk import read_file
 from oacp_storage_file.lines import DamagedLineError, format_time, parse_time
 

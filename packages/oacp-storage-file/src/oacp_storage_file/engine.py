@@ -1,20 +1,14 @@
-"""The engine: the primitives over one store, from one event loop.
-
-One thread commits, under the commit lock; a few others read, guarded by the sequence lock alone. A read that
-finds no quiet moment takes its view in the committing thread, under the lock.
-"""
+"""The engine: the primitives over one store, from one event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, NamedTuple, TypeVar
 
-from oacp_storage_core import Damage, RetentionPick, StorageError
+from oacp_storage_core import Damage, RetentionPick, StorageUsageError
 from oacp_storage_engine import (
     Doc,
     DocKind,
@@ -22,15 +16,14 @@ from oacp_storage_engine import (
     Erased,
     Hint,
     Info,
-    NotApplied,
     Outcome,
     Page,
     Record,
     Trimmed,
     Unit,
-    Unknown,
 )
-
+from oacp_storage_file.access import Access
+from oacp_storage_file.auto_backup import AutoBackup, Schedule
 from oacp_storage_file.checking import check_agent, check_names, check_store
 from oacp_storage_file.commit import Committer
 from oacp_storage_file.disk import Disk
@@ -42,18 +35,25 @@ from oacp_storage_file.listing import Listings, select
 from oacp_storage_file.log_reader import read_page
 from oacp_storage_file.log_view import LogView, read_agent_file
 from oacp_storage_file.naming import Kind
-from oacp_storage_file.optimistic import NotQuietError, QuietReads
-from oacp_storage_file.retention import Retention, count_cut, plan_cut
+from oacp_storage_file.optimistic import QuietReads
+from oacp_storage_file.retention import Cut, Retention, count_cut, plan_cut
 from oacp_storage_file.seqlock import SequenceLock
 from oacp_storage_file.store import Store
-from oacp_storage_file.worker import Job, Worker
 
 T = TypeVar("T")
-V = TypeVar("V")
 
-_READERS = 4
 _POLL = 0.05  # seconds between looks at what other processes did, while somebody watches
-_CLOSING = 5.0  # seconds that closing waits for the lock
+_CLOSING = 5.0  # seconds that closing waits, for a lock that a stopped process may hold for ever
+
+
+class _Parts(NamedTuple):
+    """What there is once the engine is open."""
+
+    store: Store
+    committer: Committer
+    retention: Retention
+    quiet: QuietReads
+    backups: AutoBackup | None
 
 
 class FileEngine(Engine):
@@ -65,74 +65,88 @@ class FileEngine(Engine):
     upgrades: ClassVar[Mapping[int, Upgrade]] = {}
     """``upgrades[n]`` brings a store from version n-1 to n."""
 
-    def __init__(self, root: str, namespace: str, *, max_file_size: int, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        namespace: str,
+        *,
+        max_file_size: int,
+        schedule: Schedule | None = None,
+        disk: Disk | None = None,
+    ) -> None:
         self._layout = Layout(root)
         self._names = NamespaceLayout(namespace)
+        self._max_file_size = max_file_size
+        self._schedule = schedule
         self._disk = disk or Disk()
-        self._store = Store(self._layout, self._disk, schema=self.schema, upgrades=self.upgrades)
-        self._store.on_lock = self._begin_job
-        self._committer = Committer(self._store, self._names, max_file_size)
-        self._retention = Retention(self._store, self._names)
         self._listings = Listings()
-        self._quiet: QuietReads | None = None
-        self._writer = Worker("commits")
-        self._readers = Worker("reads", _READERS)
-        self._pid = os.getpid()
+        self._access = Access(root)
         self._trash: dict[str, list[Trash]] = {}
+        self._parts: _Parts | None = None
 
     # --- opening and closing ------------------------------------------------------------------------------
 
     async def open(self) -> Info:
-        await self._writer.run(lambda: self._translated(self._open))
+        await self._access.alone(self._open)
         return self._info()
 
     def _open(self) -> None:
-        self._store.open()
-        for trash in abandoned(self._store):
-            trash.remove(self._disk, sys.maxsize)
+        store = self._open_store(self._access.begin_job)
         mark = FormatMark(self._disk, self._layout, self.schema, self.upgrades)
-        self._quiet = QuietReads(mark, SequenceLock(self._disk, self._layout.inner("position")))
+        shared = SequenceLock(self._disk, self._layout.inner("position"))
+        self._parts = _Parts(
+            store,
+            Committer(store, self._names, self._max_file_size),
+            Retention(store, self._names),
+            QuietReads(mark, shared),
+            AutoBackup(self._layout, self._open_store, self._schedule) if self._schedule else None,
+        )
+        for trash in abandoned(store):
+            trash.remove(self._disk, sys.maxsize)
+
+    def _open_store(self, on_lock: Callable[[], None] = lambda: None) -> Store:
+        return Store.open(
+            self._layout, self._disk, schema=self.schema, upgrades=self.upgrades, on_lock=on_lock
+        )
 
     async def close(self) -> None:
-        job = self._writer.submit(self._close_store)
-        self._stop()
-        # A stopped process may hold the lock for ever. What stands in the journal then, the next open recovers.
-        await asyncio.wait([job.future], timeout=_CLOSING)
-        if self._quiet is not None:
-            self._quiet.close()
-
-    def _close_store(self) -> None:
-        self._release()
-        self._store.close()
+        await self._access.stop(self._close, _CLOSING)
 
     def abandon(self) -> None:
-        if self._pid == os.getpid():
-            self._writer.post(self._abandon_store)
-            self._stop()
-        else:
-            self._abandon_store()  # the threads are the parent's; descriptors here are this child's own
+        self._access.abandon(self._abandon)
 
-    def _abandon_store(self) -> None:
-        self._release()
-        self._store.abandon()
-        if self._quiet is not None:
-            self._quiet.close()
+    def _close(self) -> None:
+        if self._parts is not None:
+            if self._parts.backups is not None:
+                self._parts.backups.stop(_CLOSING)
+            self._release(self._parts)
+            self._parts.store.close()
 
-    def _release(self) -> None:
-        self._committer.close()
+    def _abandon(self) -> None:
+        if self._parts is not None:
+            if self._parts.backups is not None:
+                self._parts.backups.stop(0)
+            self._release(self._parts)
+            self._parts.store.abandon()
+
+    def _release(self, parts: _Parts) -> None:
+        parts.quiet.close()
+        parts.committer.close()
         for hidden in self._trash.values():
             for trash in hidden:
                 trash.release()
         self._trash.clear()
 
-    def _stop(self) -> None:
-        self._writer.stop()
-        self._readers.stop()
+    @property
+    def _now(self) -> _Parts:
+        if self._parts is None:
+            raise StorageUsageError("the engine is not open")
+        return self._parts
 
     # --- writing ------------------------------------------------------------------------------------------
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
-        return await self._write(lambda: self._committer.commit(units), deadline)
+        return await self._access.write(partial(self._now.committer.commit, units), deadline)
 
     async def trim(
         self,
@@ -148,39 +162,31 @@ class FileEngine(Engine):
         for agent in agents:
             sequences: frozenset[int] | None = None
             if pick.ids is not None:
-                records = await self._write(lambda agent=agent: self._find(agent, pick.ids or ()), deadline)
-                sequences = frozenset(record.sequence for record in records)
-            cut, counts = await self._read_log(
-                agent,
-                lambda view, sequences=sequences: (
-                    cut := plan_cut(view, pick, sequences),
-                    count_cut(view, cut),
-                ),
-            )
+                found = await self._access.write(partial(self._now.committer.find, agent, pick.ids), deadline)
+                sequences = frozenset(record.sequence for record in found)
+            cut, counts = await self._read_log(agent, partial(_plan, pick=pick, sequences=sequences))
             for first, count in counts:
                 if dry_run:
                     removed += count
                     continue
                 if removed >= limit:
                     return Trimmed(removed, more=True)
-                removed += await self._write(
-                    lambda agent=agent, first=first, cut=cut: self._retention.cut_segment(agent, first, cut),
-                    deadline,
-                )
+                step = partial(self._now.retention.cut_segment, agent, first, cut)
+                removed += await self._access.write(step, deadline)
         return Trimmed(removed)
 
     async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
-        hidden = await self._write(lambda: self._to_remove(agent, begin), deadline)
-        return await self._readers.run(lambda: self._translated(lambda: self._remove(hidden, limit)))
+        hidden = await self._access.write(partial(self._to_remove, agent, begin), deadline)
+        return await self._access.beside(partial(self._remove, hidden, limit))
 
     def _to_remove(self, agent: str, begin: bool) -> list[Trash]:
         """What of the agent is hidden and has to be removed; ``begin`` hides what it has now."""
         if begin:
-            trash = hide(self._store, self._names, agent)
+            trash = hide(self._now.store, self._names, agent)
             if trash is not None:
                 self._trash.setdefault(agent, []).append(trash)
         elif not self._trash.get(agent):
-            self._trash[agent] = abandoned(self._store, self._names.identity(agent))
+            self._trash[agent] = abandoned(self._now.store, self._names.identity(agent))
         return self._trash.get(agent, [])
 
     def _remove(self, hidden: list[Trash], limit: int) -> Erased:
@@ -196,9 +202,6 @@ class FileEngine(Engine):
                 step.more or bool(hidden),
             )
         return total
-
-    def _find(self, agent: str, ids: Sequence[str]) -> list[Record]:
-        return self._committer.find(agent, ids)
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -228,7 +231,7 @@ class FileEngine(Engine):
         )
 
     async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
-        return await self._writer.run(lambda: self._translated(lambda: self._find(agent, ids)))
+        return await self._access.alone(partial(self._now.committer.find, agent, ids))
 
     async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
         paths = [(self._layout.absolute(self._names.document(agent, kind, key)), key) for key in keys]
@@ -260,10 +263,19 @@ class FileEngine(Engine):
 
         return await self._read(look)
 
+    async def _read(self, look: Callable[[], T]) -> T:
+        parts = self._now
+        return await self._access.read(parts.store, parts.quiet, look)
+
+    async def _read_log(self, agent: str, use: Callable[[LogView], T]) -> T:
+        parts = self._now
+        view = partial(LogView, self._layout, self._names, agent)
+        return await self._access.read_log(parts.store, parts.quiet, view, use)
+
     # --- watching and checking ----------------------------------------------------------------------------
 
     async def signals(self) -> AsyncIterator[str | None]:
-        quiet = self._opened()
+        quiet = self._now.quiet
         seen = quiet.position()
         while True:
             await asyncio.sleep(_POLL)
@@ -273,11 +285,13 @@ class FileEngine(Engine):
                 yield None
 
     async def inspect(self) -> Info:
-        await self._read(lambda: self._opened().position())
+        await self._read(self._now.quiet.position)
         return self._info()
 
     def _info(self) -> Info:
-        warnings = [self._store.trouble] if self._store.trouble else []
+        parts = self._now
+        troubles = (parts.store.trouble, parts.backups.trouble if parts.backups is not None else None)
+        warnings = [trouble for trouble in troubles if trouble is not None]
         warnings += [damage.reason for damage in check_store(self._layout)]
         return Info(None, self.schema, "power-cut", tuple(warnings))
 
@@ -288,84 +302,20 @@ class FileEngine(Engine):
         after: str | None = None
         while agents := await self.scan_agents(prefix="", after=after, limit=500):
             for agent in agents:
-                for damage in await self._read(lambda agent=agent: list(check_agent(layout, names, agent))):
+                for damage in await self._read(partial(_check_agent, layout, names, agent)):
                     yield damage
             after = agents[-1]
 
-    # --- threads ------------------------------------------------------------------------------------------
 
-    async def _write(self, work: Callable[[], T], deadline: float) -> T:
-        """Do work in the committing thread, or give it up at the deadline if it has not begun."""
-        loop = asyncio.get_running_loop()
-        job = self._writer.submit(lambda: self._translated(work))
-        timer = loop.call_at(deadline, self._expire, job)
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            job.give_up()
-            raise
-        finally:
-            timer.cancel()
+def _plan(
+    view: LogView, *, pick: RetentionPick, sequences: frozenset[int] | None
+) -> tuple[Cut, list[tuple[int, int]]]:
+    cut = plan_cut(view, pick, sequences)
+    return cut, count_cut(view, cut)
 
-    def _expire(self, job: Job[T]) -> None:
-        if job.future.done():
-            return
-        if job.give_up():
-            job.future.set_exception(
-                NotApplied(f"the lock of {self._layout.root} was held by others for the whole time")
-            )
-        else:
-            job.future.set_exception(Unknown(f"the disk under {self._layout.root} did not answer in time"))
 
-    def _begin_job(self) -> None:
-        """The committing thread has the lock: from here on its job is not given up."""
-        job = self._writer.current
-        if job is not None:
-            job.begin()
-
-    async def _read(self, look: Callable[[], T]) -> T:
-        """What ``look`` finds while no commit is half applied."""
-        try:
-            return await self._readers.run(lambda: self._translated(lambda: self._opened().take(look)))
-        except NotQuietError:
-            return await self._writer.run(lambda: self._translated(lambda: self._locked(look)))
-
-    async def _read_log(self, agent: str, use: Callable[[LogView], T]) -> T:
-        """Use a view of an agent's log, taken while no commit is half applied."""
-
-        def quiet() -> T:
-            with self._opened().take(view, LogView.close) as found:
-                return use(found)
-
-        def locked() -> T:
-            with self._locked(view) as found:
-                return use(found)
-
-        def view() -> LogView:
-            return LogView(self._layout, self._names, agent)
-
-        while True:
-            with contextlib.suppress(FileNotFoundError):  # retention took a segment from under the view
-                try:
-                    return await self._readers.run(lambda: self._translated(quiet))
-                except NotQuietError:
-                    return await self._writer.run(lambda: self._translated(locked))
-
-    def _locked(self, look: Callable[[], V]) -> V:
-        with self._store.locked():
-            return look()
-
-    def _opened(self) -> QuietReads:
-        assert self._quiet is not None
-        return self._quiet
-
-    def _translated(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except (StorageError, FileNotFoundError):
-            raise
-        except (OSError, sqlite3.Error) as exc:
-            raise StorageError(f"the store in {self._layout.root} cannot be used: {exc}") from exc
+def _check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> list[Damage]:
+    return list(check_agent(layout, names, agent))
 
 
 def _agent_in(path: str) -> str | None:

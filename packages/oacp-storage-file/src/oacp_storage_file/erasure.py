@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator
 
 from oacp_storage_engine import Erased
-
 from oacp_storage_file.disk import Disk, make_directories, replace_file
 from oacp_storage_file.layout import LEARNING, STATE_FILE, NamespaceLayout, segment_first
 from oacp_storage_file.locks import LockFile

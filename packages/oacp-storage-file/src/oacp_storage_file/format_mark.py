@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 
 import msgspec
+
 from oacp_storage_core import SchemaVersionError, StorageConfigError
 from oacp_storage_engine import pending_upgrades
-
 from oacp_storage_file.disk import Disk, read_file, replace_file
 from oacp_storage_file.layout import FORMAT, Layout
 
@@ -42,7 +42,7 @@ class FormatMark:
         if not os.path.exists(self._layout.format_file):
             self._write(self._schema)
             return
-        found = self._read()
+        found = read_schema(self._layout)
         where = f"the store in {self._layout.root}"
         for version, upgrade in pending_upgrades(where, found, self._schema, self._upgrades):
             upgrade(self._disk, self._layout)
@@ -59,7 +59,7 @@ class FormatMark:
         now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         if now == self._seen:
             return
-        found = self._read()
+        found = read_schema(self._layout)
         if found != self._schema:
             raise SchemaVersionError(
                 f"the store in {self._layout.root} has schema version {found} now, and this process works "
@@ -68,22 +68,23 @@ class FormatMark:
         if time.time_ns() - stat.st_mtime_ns > _RACY_NS:
             self._seen = now
 
-    def _read(self) -> int:
-        path = self._layout.format_file
-        try:
-            mark = msgspec.json.decode(read_file(path), type=Mark)
-        except (OSError, msgspec.MsgspecError) as exc:
-            raise StorageConfigError(
-                f"{path} cannot be read as the mark of an oacp-storage directory ({exc}): name another "
-                "directory, or restore a backup of this one"
-            ) from exc
-        if mark.format != FORMAT:
-            raise StorageConfigError(
-                f"{self._layout.root} is not a store of {FORMAT}, its format.json says {mark.format!r:.60}: name "
-                "another directory"
-            )
-        return mark.schema
-
     def _write(self, schema: int) -> None:
         content = msgspec.json.format(msgspec.json.encode(Mark(FORMAT, schema)), indent=2) + b"\n"
         replace_file(self._disk, self._layout.format_file, f"{self._layout.temporary}/format", content)
+
+
+def read_schema(layout: Layout) -> int:
+    """The schema version of a store; ``StorageConfigError`` when it is none of ours."""
+    try:
+        mark = msgspec.json.decode(read_file(layout.format_file), type=Mark)
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise StorageConfigError(
+            f"{layout.format_file} cannot be read as the mark of an oacp-storage directory ({exc}): name another "
+            "directory, or restore a backup of this one"
+        ) from exc
+    if mark.format != FORMAT:
+        raise StorageConfigError(
+            f"{layout.root} is not a store of {FORMAT}, its format.json says {mark.format!r:.60}: name another "
+            "directory"
+        )
+    return mark.schema

@@ -8,12 +8,12 @@ so that looking up costs the same however long the log is.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from oacp_storage_engine import Record
-
+from oacp_storage_engine import Record, Row
 from oacp_storage_file.ids_database import IdsDatabase, remove_database
 from oacp_storage_file.layout import IDS_FILE, Layout, NamespaceLayout
 from oacp_storage_file.log_reader import read_page
@@ -70,16 +70,23 @@ class IdIndex:
         self._make_room(view.agent)
         return known.upto >= view.head
 
-    def follow(self, agent: str, head: int, records: Sequence[tuple[int, str, int]]) -> None:
-        """Index what was just appended after ``head``, as (sequence, id, checksum), if all before it is."""
-        known = self._known.get(agent)
-        if known is None or known.upto != head:
-            return
-        before = len(known.ids)
-        known.ids.update((one, sequence) for sequence, one, _ in records)
-        self._in_memory += len(known.ids) - before
-        known.upto, _, known.crc = records[-1]
-        self._make_room(agent)
+    @property
+    def active(self) -> bool:
+        """Whether anything is in memory that ``follow`` could keep current."""
+        return bool(self._known)
+
+    def follow(self, rows: Sequence[Row], heads: Mapping[str, int]) -> None:
+        """Index what was just appended after these ``heads``, where all before it is indexed."""
+        following = {agent: known for agent in heads if (known := self._known.get(agent)) is not None}
+        following = {agent: known for agent, known in following.items() if known.upto == heads[agent]}
+        for agent, sequence, append in rows if following else ():
+            known = following.get(agent)
+            if known is not None:
+                self._in_memory += append.id not in known.ids
+                known.ids[append.id] = sequence
+                known.upto, known.crc = sequence, append.crc
+        for agent in following:
+            self._make_room(agent)
 
     def find(self, view: LogView, ids: Iterable[str]) -> list[Record]:
         """The records of these ids; the log must be indexed up to its head."""
@@ -139,8 +146,6 @@ class IdIndex:
         return f"{self._layout.absolute(self._names.agent(agent))}/{IDS_FILE}"
 
     def _existing_database(self, agent: str) -> IdsDatabase | None:
-        import os
-
         return self._database(agent) if os.path.exists(self._path(agent)) else None
 
     def _database(self, agent: str) -> IdsDatabase:
@@ -169,9 +174,7 @@ def fetch(view: LogView, sequences: Sequence[int]) -> list[Record]:
             end += 1
         low: int | None = sequences[start] - 1
         while low is not None:
-            page = read_page(
-                view, low, sequences[end] + 1, reverse=False, limit=_PAGE, max_bytes=_PAGE_BYTES
-            )
+            page = read_page(view, low, sequences[end] + 1, reverse=False, limit=_PAGE, max_bytes=_PAGE_BYTES)
             found += [record for record in page.records if record.sequence in wanted]
             low = page.next
         start = end + 1

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -22,7 +23,6 @@ _NAME = re.compile(r"journal-(\d{8,})")
 
 _LEAST_AHEAD = 64 * 1024
 _MOST_AHEAD = 1024 * 1024
-_SKIMMED = 4096
 
 
 class JournalSyncError(Exception):
@@ -38,30 +38,6 @@ class Journal:
         self.path = path
         self.generation = generation
         self._allocated = os.fstat(fd).st_size
-
-    @classmethod
-    def create(cls, disk: Disk, layout: Layout, generation: int) -> tuple[Journal, int]:
-        """A new, durable journal, and the offset of its first group."""
-        path = layout.inner(f"journal-{generation:08d}")
-        header = b"%b\n" % msgspec.json.encode(
-            {"format": f"{FORMAT} journal", "schema": SCHEMA, "generation": generation}
-        )
-        fd = disk.open(path, create=True)
-        try:
-            disk.truncate(fd, 0)
-            disk.write(fd, header, 0)
-            disk.sync(fd)
-            disk.sync_directory(layout.internal)
-        except BaseException:
-            disk.close(fd)
-            raise
-        return cls(disk, path, generation, fd), len(header)
-
-    @classmethod
-    def open(cls, disk: Disk, layout: Layout, generation: int) -> Journal:
-        """The journal of that generation; ``FileNotFoundError`` when there is none."""
-        path = layout.inner(f"journal-{generation:08d}")
-        return cls(disk, path, generation, disk.open(path))
 
     def append(self, group: bytes, end: int) -> int:
         """Write a group at the offset ``end`` and make it durable; returns the offset after it.
@@ -103,6 +79,8 @@ class Journal:
 
     def cut(self, end: int) -> None:
         """Drop what stands after the offset ``end``, durably."""
+        if os.fstat(self._fd).st_size == end:
+            return
         self._disk.truncate(self._fd, end)
         self._allocated = end
         self._disk.sync(self._fd)
@@ -132,13 +110,12 @@ class Journal:
     def writes_between(self, start: int, end: int) -> Iterator[Write]:
         """What the groups there write, without their contents; for what a living process has just written."""
         while start < end:
-            found = skim(self.read(start, start + _SKIMMED))
-            if isinstance(found, int):
-                found = skim(self.read(start, start + found))
-            assert not isinstance(found, int)
-            length, writes = found
-            yield from writes
-            start += length
+            group = skim(partial(self._first_bytes, start))
+            yield from group.writes
+            start += group.length
+
+    def _first_bytes(self, start: int, size: int) -> bytes:
+        return self.read(start, start + size)
 
     def start(self) -> int:
         """The offset of the first group: after the first line. 0 where that is missing or damaged."""
@@ -151,12 +128,59 @@ class Journal:
             self._disk.close(fd)
 
 
-def generations(layout: Layout) -> list[int]:
-    """The journals there are, oldest first."""
-    names = os.listdir(layout.internal)
-    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+class Journals:
+    """The journals of a store, of which at most one is open."""
 
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._current: Journal | None = None
 
-def remove(disk: Disk, layout: Layout, generation: int) -> None:
-    """Remove the journal of that generation."""
-    disk.unlink(layout.inner(f"journal-{generation:08d}"))
+    def open(self, generation: int) -> Journal:
+        """The journal of that generation; ``FileNotFoundError`` when there is none."""
+        current = self._current
+        if current is None or current.generation != generation:
+            path = self._path(generation)
+            fd = self._disk.open(path)
+            self.close()
+            current = self._current = Journal(self._disk, path, generation, fd)
+        return current
+
+    def create(self, generation: int) -> Journal:
+        """A new, durable journal."""
+        path = self._path(generation)
+        header = {"format": f"{FORMAT} journal", "schema": SCHEMA, "generation": generation}
+        fd = self._disk.open(path, create=True)
+        try:
+            self._disk.truncate(fd, 0)
+            self._disk.write(fd, msgspec.json.encode(header) + b"\n", 0)
+            self._disk.sync(fd)
+            self._disk.sync_directory(self._layout.internal)
+        except BaseException:
+            self._disk.close(fd)
+            raise
+        self.close()
+        self._current = Journal(self._disk, path, generation, fd)
+        return self._current
+
+    def generations(self) -> list[int]:
+        """The journals there are, oldest first."""
+        names = os.listdir(self._layout.internal)
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def remove_all_but(self, generation: int) -> None:
+        """Remove the journals of all other generations, durably."""
+        others = [one for one in self.generations() if one != generation]
+        for one in others:
+            self._disk.unlink(self._path(one))
+        if others:
+            self._disk.sync_directory(self._layout.internal)
+
+    def close(self) -> None:
+        """Close the one that is open."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+    def _path(self, generation: int) -> str:
+        return self._layout.inner(f"journal-{generation:08d}")

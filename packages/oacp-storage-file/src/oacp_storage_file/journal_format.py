@@ -11,7 +11,7 @@ only a part (whole sectors, in any order) can be told from one that is complete 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -21,6 +21,7 @@ SECTOR = 512
 
 _PREFIX = re.compile(rb"G ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
 PREFIX_SIZE = 38
+_SKIMMED = 4096
 
 
 class LogWrite(msgspec.Struct, tag="log"):
@@ -109,16 +110,21 @@ def _header_crc(lengths: bytes, body_crc: bytes, header: bytes) -> int:
     return crc32(header, crc32(lengths + body_crc))
 
 
-def skim(prefix_and_header: bytes) -> tuple[int, Sequence[Write]] | int:
-    """The length and the writes of an undamaged group of which only the beginning is at hand.
+class Outline(NamedTuple):
+    """An undamaged group without its contents: how long it is, and what it writes."""
 
-    Where that is not enough: how many bytes of it are needed.
-    """
-    header_end = PREFIX_SIZE + int(prefix_and_header[2:10], 16)
-    if len(prefix_and_header) < header_end:
-        return header_end
-    length = header_end + int(prefix_and_header[11:19], 16)
-    return length, _decode_header(prefix_and_header[PREFIX_SIZE:header_end]).writes
+    length: int
+    writes: Sequence[Write]
+
+
+def skim(read: Callable[[int], bytes]) -> Outline:
+    """The outline of an undamaged group, of which ``read`` returns the first bytes."""
+    start = read(_SKIMMED)
+    header_end = PREFIX_SIZE + int(start[2:10], 16)
+    length = header_end + int(start[11:19], 16)
+    if len(start) < header_end:
+        start = read(header_end)
+    return Outline(length, _decode_header(start[PREFIX_SIZE:header_end]).writes)
 
 
 def scan(data: bytes, base: int) -> Iterator[Found]:

@@ -6,7 +6,6 @@ import hashlib
 import re
 
 from oacp_storage_engine import DocKind
-
 from oacp_storage_file.naming import Kind, encode
 
 FORMAT = "oacp-storage-file"
@@ -65,7 +64,7 @@ class Layout:
         self.backups = f"{root}/backups"
         self.namespaces = f"{root}/namespaces"
         self.internal = f"{root}/.oacp"
-        self.temporary = f"{self.internal}/tmp"
+        self.temporary = f"{self.internal}/new"
         self.trash = f"{self.internal}/trash"
         self.damaged = f"{self.internal}/damaged"
 

@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
+
 from oacp_storage_core.times import from_us, to_us
 from oacp_storage_engine import Record, interaction_crc
 
@@ -97,9 +98,7 @@ def parse_line(line: bytes) -> Record:
         sequence, interaction_id, timestamp, crc, data = msgspec.structs.astuple(_decode_line(line))
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise DamagedLineError(f"its line is not as it was written ({exc})") from None
-    return Record(
-        sequence, interaction_id, parse_time(timestamp), bytes(data), crc ^ crc32(b"%d" % sequence)
-    )
+    return Record(sequence, interaction_id, parse_time(timestamp), bytes(data), crc ^ crc32(b"%d" % sequence))
 
 
 def is_intact(agent: str, record: Record) -> bool:

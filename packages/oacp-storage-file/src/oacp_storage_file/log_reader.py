@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from oacp_storage_engine import Hint, Page, Record
-
 from oacp_storage_file.damage import sort_out
 from oacp_storage_file.lines import DamagedLineError, is_intact, parse_line
 from oacp_storage_file.log_view import LogView
 from oacp_storage_file.segment import Segment, intact_record
-
-
 
 _FEW = 64  # lines that are read at least, because bisection ends a little before the first one wanted
 
@@ -90,11 +87,7 @@ def _read_backwards(
                 offset, limit=limit - len(records) + 1, max_bytes=max(max_bytes - size, 1)
             )
             found = _parse_ascending(lines, segment.first - 1)
-            if (
-                found is None
-                or not is_intact(view.agent, found[0])
-                or not is_intact(view.agent, found[-1])
-            ):
+            if found is None or not is_intact(view.agent, found[0]) or not is_intact(view.agent, found[-1]):
                 lines, start, before = _down_to_intact(segment, lines, start)
                 found = sort_out(view.agent, lines, before, upper)
             for record in reversed(found):
@@ -153,9 +146,7 @@ def _up_to_intact(segment: Segment, lines: list[bytes], offset: int) -> tuple[li
     return lines, offset
 
 
-def _down_to_intact(
-    segment: Segment, lines: list[bytes], start: int
-) -> tuple[list[bytes], int, int]:
+def _down_to_intact(segment: Segment, lines: list[bytes], start: int) -> tuple[list[bytes], int, int]:
     """More lines before, until the first one is undamaged or the segment begins, and the sequence before it."""
     while True:
         first = intact_record(segment.agent, lines[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from oacp_storage_core import StorageConfigError
-
 from oacp_storage_file.disk import Disk, make_directories, replace_file
 from oacp_storage_file.layout import GITIGNORE, README, Layout
 

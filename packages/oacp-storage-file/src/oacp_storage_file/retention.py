@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from oacp_storage_core import RetentionPick
-
 from oacp_storage_file.damage import sort_out
 from oacp_storage_file.disk import replace_file
 from oacp_storage_file.ids_database import remove_database
-from oacp_storage_file.layout import AGENT_FILE, IDS_FILE, NamespaceLayout, segment_name
+from oacp_storage_file.layout import AGENT_FILE, IDS_FILE, NamespaceLayout
 from oacp_storage_file.log_view import LogView, write_agent_file
 from oacp_storage_file.naming import Kind, is_hashed
 from oacp_storage_file.segment import Segment, intact_record
@@ -27,8 +26,11 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Cut(NamedTuple):
-    """What goes from one agent's log: records below ``boundary`` that are older than ``before_us``, and have
-    one of the ``sequences``. None stands for no such condition."""
+    """What goes from one agent's log.
+
+    Records below ``boundary`` that are older than ``before_us`` and have one of the ``sequences``; None stands for
+    no such condition.
+    """
 
     boundary: int
     before_us: int | None
@@ -63,9 +65,7 @@ def _boundary(view: LogView, keep: int) -> int:
         segment = view.segment(index)
         end = segment.size
         while end > 0:
-            lines, end = segment.lines_before(
-                end, limit=min(keep, _CHUNK_LINES), max_bytes=_CHUNK_BYTES
-            )
+            lines, end = segment.lines_before(end, limit=min(keep, _CHUNK_LINES), max_bytes=_CHUNK_BYTES)
             keep -= len(lines)
             if keep == 0:
                 records = sort_out(view.agent, lines, segment.first - 1, view.upper(index))
@@ -134,7 +134,8 @@ class Retention:
             with store.beside_the_journal():
                 if newest_goes and index == len(view.firsts) - 1:
                     self._keep_head(view)
-                if kept:
+                if kept or index == len(view.firsts) - 1:
+                    # The last segment stays, if empty: the one before may be shared with a backup.
                     store.disk.rename(temporary, segment.path)
                 else:
                     store.disk.unlink(segment.path)
@@ -163,7 +164,7 @@ class Retention:
                 if len(waiting) == _CHUNK_LINES:
                     offset += self._write_lines(fd, waiting, offset)
             self._write_lines(fd, waiting, offset)
-            if taken and kept:
+            if taken:
                 disk.sync(fd)
         finally:
             disk.close(fd)

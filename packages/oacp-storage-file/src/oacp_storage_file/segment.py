@@ -10,7 +10,6 @@ import os
 from typing import NamedTuple
 
 from oacp_storage_engine import Record
-
 from oacp_storage_file.lines import DamagedLineError, is_intact, is_whole, parse_line
 
 _BLOCK = 64 * 1024

@@ -8,12 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from oacp_storage_core import OutcomeUnknownError, StorageError
-
-from oacp_storage_file import journal as journals
 from oacp_storage_file.caches import Caches
 from oacp_storage_file.disk import Disk
 from oacp_storage_file.format_mark import FormatMark, Upgrade
-from oacp_storage_file.journal import Journal, JournalSyncError
+from oacp_storage_file.journal import Journal, Journals, JournalSyncError
 from oacp_storage_file.journal_format import Write, format_group
 from oacp_storage_file.layout import SCHEMA, Layout
 from oacp_storage_file.locks import CommitLock, LockFile
@@ -24,18 +22,14 @@ from oacp_storage_file.seqlock import Position, SequenceLock
 
 _log = logging.getLogger("oacp_storage_file")
 
-
-
-def _nothing() -> None:
-    """What a store does by default when it has the lock."""
-
-
 JOURNAL_LIMIT = 32 * 1024 * 1024
 """A journal longer than this is closed by a checkpoint, so that recovery stays short."""
 
+_NOWHERE = Position(0, 0, 0, 0)
+
 
 class Store:
-    """One process's access to a store. Everything but reading ``position`` happens in one thread.
+    """One process's access to a store. Everything happens in one thread.
 
     **Commit.** Under the commit lock: one group into the journal, one sync, then the readable files.
 
@@ -45,34 +39,56 @@ class Store:
     **Checkpoint.** The readable files are synced, and a new journal begins.
     """
 
-    def __init__(
-        self, layout: Layout, disk: Disk, *, schema: int = SCHEMA, upgrades: Mapping[int, Upgrade] | None = None
-    ) -> None:
+    def __init__(self, layout: Layout, disk: Disk, mark: FormatMark, on_lock: Callable[[], None]) -> None:
         self.layout = layout
         self.disk = disk
         self.caches = Caches()
         self.files = ReadableFiles(disk, layout)
-        self.mark = FormatMark(disk, layout, schema, upgrades or {})
+        self.position = _NOWHERE
         self.trouble: str | None = None
-        self.on_lock: Callable[[], None] = _nothing
-        self._lock: CommitLock | None = None
-        self._in_use: LockFile | None = None
-        self._shared: SequenceLock | None = None
-        self._journal: Journal | None = None
-        self._position: Position | None = None
+        self._mark = mark
+        self._on_lock = on_lock
+        self._journals = Journals(disk, layout)
+        with contextlib.ExitStack() as opened:
+            self._lock = CommitLock(layout.inner("line.lock"), layout.inner("commit.lock"))
+            opened.callback(self._lock.close)
+            self._in_use = LockFile(layout.inner("in-use.lock"))
+            opened.callback(self._in_use.close)
+            self._shared = SequenceLock(disk, layout.inner("position"))
+            opened.callback(self._shared.close)
+            opened.callback(self._journals.close)
+            opened.callback(self.forget)
+            self._opened = opened.pop_all()
 
-    # --- opening and closing ------------------------------------------------------------------------------
+    @classmethod
+    def open(
+        cls,
+        layout: Layout,
+        disk: Disk,
+        *,
+        schema: int = SCHEMA,
+        upgrades: Mapping[int, Upgrade] | None = None,
+        on_lock: Callable[[], None] = lambda: None,
+    ) -> Store:
+        """Make or check the directory, upgrade it, and recover it if nobody else is using it.
 
-    def open(self) -> None:
-        """Make or check the directory, upgrade it, and recover it if nobody else is using it."""
-        claim_directory(self.disk, self.layout)
-        self._lock = CommitLock(self.layout.inner("line.lock"), self.layout.inner("commit.lock"))
-        self._in_use = LockFile(self.layout.inner("in-use.lock"))
+        ``on_lock`` is called whenever the commit lock has been taken; what it raises ends the attempt.
+        """
+        claim_directory(disk, layout)
+        store = cls(layout, disk, FormatMark(disk, layout, schema, upgrades or {}), on_lock)
+        try:
+            store._begin()
+        except BaseException:
+            store.abandon()
+            raise
+        return store
+
+    def _begin(self) -> None:
         with self._lock.held():
+            self._on_lock()
             alone = self._in_use.try_acquire()
-            self.mark.create_or_upgrade()
+            self._mark.create_or_upgrade()
             write_guides(self.disk, self.layout)
-            self._shared = SequenceLock(self.disk, self.layout.inner("position"))
             if alone:
                 # After a power cut the readable files may lack what was written to them since they were synced.
                 self._recover()
@@ -83,11 +99,11 @@ class Store:
     def close(self) -> None:
         """Release everything; the last process to close leaves an empty journal."""
         try:
-            if self._lock is not None and self._in_use is not None and self._journal is not None:
-                with self._lock.held():
-                    if self._in_use.try_acquire():
-                        self._catch_up()
-                        self.checkpoint()
+            with self._lock.held():
+                self._on_lock()
+                if self._in_use.try_acquire():
+                    self._catch_up()
+                    self.checkpoint()
         except (OSError, StorageError) as exc:
             _log.warning("closing the store in %s: %s; the next open recovers it", self.layout.root, exc)
         finally:
@@ -95,11 +111,7 @@ class Store:
 
     def abandon(self) -> None:
         """Release everything as it is."""
-        self.forget()
-        for held in (self._journal, self._shared, self._in_use, self._lock):
-            if held is not None:
-                held.close()
-        self._journal = self._shared = self._in_use = self._lock = None
+        self._opened.close()
 
     def forget(self) -> None:
         """Drop what is remembered, so that everything is read anew."""
@@ -111,35 +123,31 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the commit lock, in step with what all processes wrote, and of the right schema version."""
-        assert self._lock is not None
         with self._lock.held():
-            self.on_lock()
-            self.mark.check()
+            self._on_lock()
+            self._mark.check()
             self._catch_up()
             yield
 
-    @property
-    def position(self) -> Position:
-        """Where the store stands; under the lock."""
-        assert self._position is not None
-        return self._position
-
     def write(self, writes: Sequence[Write], contents: Sequence[bytes]) -> None:
-        """Commit one group, durably; under the lock. ``OSError`` when nothing of it was written."""
-        assert self._journal is not None
+        """Commit one group, durably; under the lock.
+
+        ``OSError`` when nothing of it was written, ``OutcomeUnknownError`` when that is not sure.
+        """
+        journal = self._journals.open(self.position.generation)
         start = self.position
         group = format_group(writes, b"".join(contents))
         try:
-            end = self._journal.append(group, start.end)
+            end = journal.append(group, start.end)
         except JournalSyncError as exc:
-            self._give_up_group(exc)
+            self._give_up_group(journal, exc)
             raise OSError(f"the disk failed to sync the journal ({exc})") from exc
         self._publish(start._replace(counter=start.counter + 1))
         staged = Staged()
         try:
             self.files.stage(zip(writes, contents, strict=True), staged)
         except OSError as exc:
-            self._take_back(staged, start, exc)
+            self._take_back(journal, staged, start, exc)
             raise
         try:
             self.files.publish(staged)
@@ -150,6 +158,11 @@ class Store:
                 "takes effect as soon as they can"
             ) from exc
         self._publish(start._replace(counter=start.counter + 2, end=end))
+
+    def writes_since(self, position: Position) -> list[Write]:
+        """What was written after a position of the same generation; under the lock."""
+        journal = self._journals.open(self.position.generation)
+        return list(journal.writes_between(position.end, self.position.end))
 
     def checkpoint_if_due(self) -> None:
         """A checkpoint when the journal is long; a failed one is tried again later."""
@@ -165,15 +178,13 @@ class Store:
 
     def checkpoint(self) -> None:
         """Make the readable files durable and begin a new journal; under the lock."""
-        assert self._journal is not None
-        start = self._journal.start()
-        position = self.position
-        if position.end > start or position.suspect:
-            if position.suspect:
-                redo(self._journal, start, self.files, self.layout)
-            self._sync_readable(start, position)
-            self._begin_journal(position._replace(suspect=False))
-        self._remove_other_journals()
+        journal = self._journals.open(self.position.generation)
+        if self.position.end > journal.start() or self.position.suspect:
+            if self.position.suspect:
+                redo(journal, journal.start(), self.files, self.layout)
+            self._sync_readable(journal)
+            self._begin_journal(self.position._replace(suspect=False))
+        self._journals.remove_all_but(self.position.generation)
 
     @contextlib.contextmanager
     def beside_the_journal(self) -> Iterator[None]:
@@ -182,31 +193,34 @@ class Store:
         self.forget()
         position = self.position
         self._publish(position._replace(counter=position.counter + 1, epoch=position.epoch + 1))
-        yield
-        self._publish(position._replace(counter=position.counter + 2, epoch=position.epoch + 1))
+        try:
+            yield
+        except OSError:
+            self._publish(self.position._replace(counter=position.counter + 2))
+            raise
+        self._publish(self.position._replace(counter=position.counter + 2))
 
     # --- agreement ----------------------------------------------------------------------------------------
 
     def _catch_up(self) -> None:
         """Follow what other processes did, and finish what a dead one began."""
-        assert self._shared is not None
-        known, now = self._position, self._shared.read()
+        known, now = self.position, self._shared.read()
         if now is None:
             self._recover()
             return
-        if known is None or self._journal is None or known.epoch != now.epoch:
+        try:
+            journal = self._journals.open(now.generation)
+        except FileNotFoundError:
+            self._recover()
+            return
+        if known.epoch != now.epoch:
             self.forget()
         elif known.generation != now.generation:
             self.caches.clear()
         elif known.end != now.end:
-            for write in self._journal.writes_between(known.end, now.end):
+            for write in journal.writes_between(known.end, now.end):
                 self.caches.note(write)
-        self._position = now
-        try:
-            journal = self._open_journal(now.generation)
-        except FileNotFoundError:
-            self._recover()
-            return
+        self.position = now
         if not now.settled or journal.begins_at(now.end):
             self._finish(journal)
 
@@ -227,64 +241,43 @@ class Store:
             self._recover()
 
     def _recover(self) -> None:
-        """Carry out all journals again, and go on with a new one."""
-        assert self._shared is not None
-        found = self._shared.read() or Position(0, 0, 0, 0)
+        """Carry out all journals again, and go on with a new one, or with the present one if it is empty."""
+        found = self._shared.read() or _NOWHERE
         self.forget()
-        present = journals.generations(self.layout)
+        present = self._journals.generations()
         written: set[str] = set()
-        damaged = False
+        reusable = len(present) == 1
         for generation in present:
-            journal = self._open_journal(generation)
+            journal = self._journals.open(generation)
             redone = redo(journal, journal.start(), self.files, self.layout)
             if redone.damaged:
                 self._keep_damaged(journal)
-            damaged |= redone.damaged
             written |= redone.files
+            reusable = reusable and 0 < journal.start() == redone.end
         self.files.sync(written)
-        counter = found.counter + 2 - found.counter % 2
         newest = max([found.generation, *present])
-        self._position = Position(counter, newest, 0, found.epoch + 1)
-        start = self._journal.start() if self._journal is not None else 0
-        if self._journal is not None and len(present) == 1 and start and not written and not damaged:
-            self._journal.cut(start)
-            self._publish(self._position._replace(end=start))
+        position = Position(found.counter + found.counter % 2, newest, 0, found.epoch + 1)
+        if reusable:
+            start = self._journals.open(newest).start()
+            self._journals.open(newest).cut(start)
+            self._publish(position._replace(end=start))
         else:
-            self._begin_journal(self._position)
-            self._remove_other_journals()
+            self._begin_journal(position)
+            self._journals.remove_all_but(self.position.generation)
 
-    def _sync_readable(self, start: int, position: Position) -> None:
+    def _begin_journal(self, position: Position) -> None:
+        journal = self._journals.create(position.generation + 1)
+        self._publish(position._replace(generation=journal.generation, end=journal.start()))
+
+    def _sync_readable(self, journal: Journal) -> None:
         """Sync all files that the journal names."""
-        assert self._journal is not None
-        written = {write.file for write in self._journal.writes_between(start, position.end)}
+        written = {write.file for write in journal.writes_between(journal.start(), self.position.end)}
         try:
             self.files.sync(written)
         except OSError:
             # A second sync would report success without having written what the first one lost.
-            self._publish(position._replace(suspect=True))
+            self._publish(self.position._replace(suspect=True))
             raise
-
-    def _begin_journal(self, position: Position) -> None:
-        journal, start = Journal.create(self.disk, self.layout, position.generation + 1)
-        if self._journal is not None:
-            self._journal.close()
-        self._journal = journal
-        self._publish(position._replace(generation=position.generation + 1, end=start))
-
-    def _remove_other_journals(self) -> None:
-        others = [g for g in journals.generations(self.layout) if g != self.position.generation]
-        for generation in others:
-            journals.remove(self.disk, self.layout, generation)
-        if others:
-            self.disk.sync_directory(self.layout.internal)
-
-    def _open_journal(self, generation: int) -> Journal:
-        if self._journal is None or self._journal.generation != generation:
-            opened = Journal.open(self.disk, self.layout, generation)
-            if self._journal is not None:
-                self._journal.close()
-            self._journal = opened
-        return self._journal
 
     def _keep_damaged(self, journal: Journal) -> None:
         """Keep a copy of a damaged journal for people to look at; ``check`` reports it while it is there."""
@@ -294,29 +287,26 @@ class Store:
             self.disk.link(journal.path, f"{self.layout.damaged}/{os.path.basename(journal.path)}")
         _log.error("a part of %s was damaged; it is kept in %s", journal.path, self.layout.damaged)
 
-    def _take_back(self, staged: Staged, start: Position, cause: OSError) -> None:
+    def _take_back(self, journal: Journal, staged: Staged, start: Position, cause: OSError) -> None:
         """After a failed write of readable files: undo it, and cut its group off the journal."""
-        assert self._journal is not None
         self.caches.clear()
         try:
             self.files.undo(staged)
-            self._journal.cut(start.end)
+            journal.cut(start.end)
             self._publish(start._replace(counter=start.counter + 2))
         except OSError as exc:
             raise self._unknown(cause, exc) from cause
 
-    def _give_up_group(self, cause: JournalSyncError) -> None:
+    def _give_up_group(self, journal: Journal, cause: JournalSyncError) -> None:
         """After a failed sync: leave the journal behind, with the group in it, for a new one.
 
         The same file is never synced again: the system reports a failure once, and then takes the data that it
         lost for written.
         """
-        assert self._journal is not None
-        position = self.position
         try:
-            self._sync_readable(self._journal.start(), position)
-            self._begin_journal(position)
-            self._remove_other_journals()
+            self._sync_readable(journal)
+            self._begin_journal(self.position)
+            self._journals.remove_all_but(self.position.generation)
         except OSError as exc:
             self.forget()
             raise self._unknown(cause, exc) from cause
@@ -329,6 +319,5 @@ class Store:
         )
 
     def _publish(self, position: Position) -> None:
-        assert self._shared is not None
         self._shared.write(position)
-        self._position = position
+        self.position = position

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -58,13 +58,13 @@ class Job(Generic[T]):
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
             self.loop.call_soon_threadsafe(self._finish, result, error)
 
-    def _finish(self, result: T, error: BaseException | None) -> None:
+    def _finish(self, result: T | None, error: BaseException | None) -> None:
         if self.future.done():
             return
         if error is not None:
             self.future.set_exception(error)
         else:
-            self.future.set_result(result)
+            self.future.set_result(cast(T, result))
 
 
 class Worker:
@@ -119,3 +119,11 @@ class Worker:
             job.run()
             self.current = None
             del job  # and with it what its result holds
+
+
+async def in_thread(name: str, work: Callable[[], T]) -> T:
+    """Do one piece of work in a daemon thread of its own."""
+    worker = Worker(name)
+    job = worker.submit(work)
+    worker.stop()
+    return await job.future

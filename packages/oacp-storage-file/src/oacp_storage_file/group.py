@@ -1,0 +1,103 @@
+"""A group: what a judged plan writes, as lines and whole files with their places."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from oacp_storage_engine import Plan
+from oacp_storage_file.caches import Caches, Tail
+from oacp_storage_file.documents import format_document
+from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
+from oacp_storage_file.layout import AGENT_FILE, NamespaceLayout, segment_name
+from oacp_storage_file.lines import format_line
+from oacp_storage_file.log_view import write_agent_file
+from oacp_storage_file.naming import Kind, is_hashed
+
+
+class _End(NamedTuple):
+    tail: Tail
+    file: str
+    size: int
+    head: int
+
+
+class Group:
+    """The writes of a plan and their contents, in the same order."""
+
+    def __init__(
+        self, plan: Plan, tails: dict[str, Tail], names: NamespaceLayout, max_file_size: int
+    ) -> None:
+        self.writes: list[Write] = []
+        self.contents: list[bytes] = []
+        self._names = names
+        self._max_file_size = max_file_size
+        self._new = [tails[agent] for agent in plan.heads if not tails[agent].exists]
+        self._ends: list[_End] = []
+        self._versions: list[tuple[str, int]] = []
+        if self._new:
+            self._name_agents([agent for agent in plan.heads if not tails[agent].exists])
+        lines: dict[str, list[tuple[int, bytes]]] = {}
+        for agent, sequence, (one, _, at_us, body, crc, _) in plan.rows:
+            line = (sequence, format_line(sequence, one, at_us, crc, body))
+            if (of_agent := lines.get(agent)) is None:
+                lines[agent] = [line]
+            else:
+                of_agent.append(line)
+        for agent, of_agent in lines.items():
+            self._place(agent, tails[agent], of_agent)
+        if plan.documents:
+            self._documents(plan)
+
+    def remember(self, caches: Caches) -> None:
+        """After the commit: follow it in what is remembered of the store."""
+        for tail in self._new:
+            tail.exists = True
+        for tail, file, size, head in self._ends:
+            tail.file, tail.size, tail.head = file, size, head
+        for file, version in self._versions:
+            caches.remember_version(file, version)
+
+    def _name_agents(self, agents: list[str]) -> None:
+        """Where a name does not fit into a directory's name, it stands in a file."""
+        for agent in agents:
+            directory = self._names.agent(agent)
+            if is_hashed(Kind.AGENT, directory.rpartition("/")[2]):
+                content = write_agent_file(0, agent)
+                self._add(FileWrite(f"{directory}/{AGENT_FILE}", len(content), 0), content)
+
+    def _place(self, agent: str, tail: Tail, lines: list[tuple[int, bytes]]) -> None:
+        """Say where the lines of an agent go: into its last segment, and new ones where that is full."""
+        file = tail.file or self._segment(agent, lines[0][0])
+        size = start = tail.size if tail.file else 0
+        piece: list[bytes] = []
+        head = tail.head
+        for sequence, line in lines:
+            if size > 0 and size + len(line) > self._max_file_size:
+                if piece:
+                    self._add(LogWrite(file, start, size - start, head), b"".join(piece))
+                    piece = []
+                file = self._segment(agent, sequence)
+                size = start = 0
+            piece.append(line)
+            size += len(line)
+            head = sequence
+        self._add(LogWrite(file, start, size - start, head), b"".join(piece))
+        self._ends.append(_End(tail, file, size, head))
+
+    def _segment(self, agent: str, first: int) -> str:
+        return f"{self._names.agent(agent)}/{segment_name(first)}"
+
+    def _documents(self, plan: Plan) -> None:
+        for ref, stored in plan.documents.items():
+            file = self._names.document(*ref)
+            self._versions.append((file, stored.version if stored else 0))
+            if stored is None:
+                self._add(FileRemoval(file), b"")
+                continue
+            put = stored.put
+            content = format_document(ref.key, stored.version, put.at_us, put.crc, put.body or b"")
+            self._add(FileWrite(file, len(content), stored.version), content)
+
+    def _add(self, write: Write, content: bytes) -> None:
+        self.writes.append(write)
+        self.contents.append(content)
