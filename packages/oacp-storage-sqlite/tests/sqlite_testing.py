@@ -87,7 +87,7 @@ def plain(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def start_python(code: str, *arguments: object, user: int | None = None) -> subprocess.Popen[str]:
+def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:
     """Another process running this code, with pipes for its input and output."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
@@ -96,15 +96,12 @@ def start_python(code: str, *arguments: object, user: int | None = None) -> subp
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
     )
 
 
-def run_python(code: str, *arguments: object, user: int | None = None, timeout: float = 60) -> str:
+def run_python(code: str, *arguments: object, timeout: float = 60) -> str:
     """What the code prints; fails when it prints errors or ends with a status."""
-    process = start_python(code, *arguments, user=user)
+    process = start_python(code, *arguments)
     out, err = process.communicate(timeout=timeout)
     assert (process.returncode, err) == (0, ""), err
     return out

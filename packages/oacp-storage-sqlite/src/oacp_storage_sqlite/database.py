@@ -18,6 +18,7 @@ OLDEST_SQLITE = (3, 35, 0)
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
+_EFFECTIVE = os.access in os.supports_effective_ids
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -132,7 +133,7 @@ class Settings:
                 raise StorageConfigError(f"{self.path} is not a regular file: name a file")
             header = file.read(100)
         for target in (path, path.parent):
-            if not os.access(target, os.R_OK | os.W_OK):
+            if not os.access(target, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
                 raise StorageConfigError(
                     f"{target} is read-only for this user: SQLite must write the database and files beside it; "
                     "change its permissions, or name another file"

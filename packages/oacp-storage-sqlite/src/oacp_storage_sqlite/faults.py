@@ -9,6 +9,12 @@ from oacp_storage_engine import NotApplied
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_AFTER_WRITING = {
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_DELETE,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+}
 _CORRUPT_EXTENDED = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
@@ -32,6 +38,11 @@ def is_damage(exc: sqlite3.Error) -> bool:
 def is_io_error(exc: sqlite3.Error) -> bool:
     """Whether the operating system failed to read, write or sync."""
     return code_of(exc) == sqlite3.SQLITE_IOERR and not is_damage(exc)
+
+
+def leaves_doubt(exc: sqlite3.Error) -> bool:
+    """Whether a commit that ended so may have reached the disk: everything was written, and the rest failed."""
+    return getattr(exc, "sqlite_errorcode", 0) in _AFTER_WRITING
 
 
 def described(exc: sqlite3.Error) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from oacp_storage_core import StorageConnectionError
 from oacp_storage_engine import NotApplied, Rejected, Unknown
 from oacp_storage_sqlite.database import Settings
-from oacp_storage_sqlite.faults import is_busy, is_io_error, translate
+from oacp_storage_sqlite.faults import is_busy, is_io_error, leaves_doubt, translate
 from oacp_storage_sqlite.schema import Schema
 from oacp_storage_sqlite.turns import Turn, pause
 
@@ -79,8 +79,9 @@ class Transactions:
         except BaseException as exc:
             self._roll_back(connection)
             if isinstance(exc, sqlite3.Error) and is_io_error(exc):
-                self._discard()
-                raise Unknown(str(translate(exc, self._settings.path))) from exc
+                self._discard()  # with a new connection everything is read anew
+                if leaves_doubt(exc):
+                    raise Unknown(str(translate(exc, self._settings.path))) from exc
             raise
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
