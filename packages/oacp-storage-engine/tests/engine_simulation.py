@@ -18,11 +18,10 @@ from unittest import mock
 
 from faulty_engine import CURRENT, Faults, FaultyEngine, Truth
 from memory_engine import FakeStorage, MemoryStore
-from virtual_loop import START, Deadlock, VirtualLoop
-
 from oacp_storage_core import Interaction, StorageClosedError, StorageError
-from oacp_storage_engine import Unit, group_commit, log_iterators
+from oacp_storage_engine import Unit, group_commit, log_iterators, storage
 from oacp_storage_engine.group_commit import GroupCommit
+from virtual_loop import START, Deadlock, VirtualLoop
 
 Payload = dict[str, Any]
 
@@ -95,6 +94,7 @@ class World:
         self.lanes = rng.choice([1, 1, 2, 3])
         self.group = rng.choice([1, 3, 10, 1000])
         self.queue = rng.choice([2, 5, 20_000])
+        self.step = rng.choice([2, 10_000])
         self.agents = ["ann", "bob", "cay"][: rng.randint(1, 3)]
         self.faults = Faults(rng, {} if self.quiet else _draw_rates(rng), rng.choice([0.001, 0.05, 1.0]))
         self.storages = [SimulatedStorage(self) for _ in range(rng.choice([1, 1, 2]))]
@@ -106,6 +106,7 @@ class World:
         self.now = START
         self.started = 0
         self.dropped = False
+        self.loop: VirtualLoop
         self.cancelled_tasks: set[str] = set()
 
     @property
@@ -139,7 +140,7 @@ class World:
             self._phase(self._last(), "finish")
 
     def _phase(self, main: Any, ending: str) -> None:
-        loop = VirtualLoop(self.rng if self.rng.random() < 0.5 else None, start=self.now)
+        loop = self.loop = VirtualLoop(self.rng if self.rng.random() < 0.5 else None, start=self.now)
         asyncio.set_event_loop(loop)
         try:
             task = loop.create_task(main)
@@ -186,10 +187,10 @@ class World:
         await _end(watching)
         for agent in self.agents:
             await self._do("log", (agent, ""))
-        for storage in self.storages:
-            await self._close(storage)
+        for one in self.storages:
+            await self._close(one)
         await asyncio.sleep(0)
-        rest = [task for task in asyncio.all_tasks() if "oacp-storage" in task.get_name()]
+        rest = [task for task in self.loop.tasks if not task.done() and "oacp-storage" in task.get_name()]
         self.problems += [f"still running after close: {task}" for task in rest]
 
     async def _callers(self) -> None:
@@ -215,15 +216,15 @@ class World:
             if self.rng.random() < 0.1:
                 await self._close(self.rng.choice(self.storages))
 
-    async def _close(self, storage: SimulatedStorage) -> None:
+    async def _close(self, closing: SimulatedStorage) -> None:
         began = self.truth.tick()
-        if storage in self.storages:
-            self.storages[self.storages.index(storage)] = SimulatedStorage(self)
-        await storage.close()
-        storage.closed_at = (began, self.truth.tick())
+        if closing in self.storages:
+            self.storages[self.storages.index(closing)] = SimulatedStorage(self)
+        await closing.close()
+        closing.closed_at = (began, self.truth.tick())
         for operation in self.operations:
             lost = operation.lost or operation.name == "update"  # which may be in the caller's own code
-            if operation.storage is storage and operation.ended is None and not lost:
+            if operation.storage is closing and operation.ended is None and not lost:
                 self.problems.append(f"close() returned while a call was in flight: {operation}")
 
     async def _watch(self, watcher: Watcher) -> None:
@@ -484,6 +485,8 @@ def _instrumented(world: World) -> Iterator[None]:
     with (
         mock.patch.object(group_commit, "MAX_QUEUED_UNITS", world.queue),
         mock.patch.object(log_iterators, "_RECHECK", 1e9),
+        mock.patch.object(storage, "_TRIM_STEP", world.step),
+        mock.patch.object(storage, "_ERASE_STEP", world.step),
         mock.patch.object(GroupCommit, "_append", noted),
         mock.patch.object(sys, "unraisablehook", unraisable.append),
     ):

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from memory_engine import MemoryEngine, MemoryStore
-
 from oacp_storage_core import RetentionPick, SchemaVersionError
 from oacp_storage_engine import (
     Doc,
@@ -147,7 +146,7 @@ class FaultyEngine(MemoryEngine):
 
         def apply() -> list[Outcome]:
             fresh = attempt not in self.tenant.receipts
-            if fresh and any(POISON in body for unit in units for body in _bodies(unit)):
+            if fresh and any(POISON in body for unit in units for body in bodies_of(unit)):
                 raise Rejected("the store cannot take this")
             outcomes = self.apply(attempt, units)
             if fresh:
@@ -323,5 +322,6 @@ class _Use:
         self._engine._in_use -= 1  # noqa: SLF001 - the engine's own helper
 
 
-def _bodies(unit: Unit) -> list[bytes]:
+def bodies_of(unit: Unit) -> list[bytes]:
+    """The bodies that a unit writes."""
     return [append.body for append in unit.appends] + [put.body for put in unit.puts if put.body]

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from engine_simulation import Operation, Watcher, World
-from faulty_engine import POISON, Committed, Hidden, Removed
-
+from faulty_engine import POISON, Committed, Hidden, Removed, bodies_of
 from oacp_storage_core import (
     Document,
     DuplicateIdError,
@@ -130,6 +129,7 @@ class _Check:
         self.model = Model(world.agents)
         self.applied: dict[Operation, list[Applications]] = defaultdict(list)
         self.steps: dict[Operation, list[int]] = defaultdict(list)
+        self.deleting: set[Operation] = set()  # which deleted something
 
     def all(self) -> Iterator[str]:
         yield from self.what_the_store_did()
@@ -154,10 +154,12 @@ class _Check:
                         yield f"the store judged {outcome}, the contract {expected}: {operation}"
                     self.applied[operation].append(Applications(event.tick, position, unit, outcome))
             elif isinstance(event, Removed):
+                self.deleting |= {event.operation} if event.sequences else set()
                 for agent, sequence in event.sequences:
                     self.model.remove(agent, sequence, event.tick)
                 self.steps[event.operation].append(event.tick)
             elif isinstance(event, Hidden):
+                self.deleting |= {event.operation} if event.agent in self.model.listed else set()
                 self.model.hide(event.agent, event.tick)
                 self.steps[event.operation].append(event.tick)
             self.model.note(event.tick)
@@ -184,8 +186,8 @@ class _Check:
             yield from self.its_writing(op)
         elif op.acknowledged and not self.steps[op]:
             yield "acknowledged, and never done"
-        elif isinstance(op.error, StorageTimeoutError) and op.name == "erase" and self.steps[op]:
-            yield "timed out without a change, it says, and was done"
+        elif isinstance(op.error, StorageTimeoutError) and op in self.deleting:
+            yield "said to have changed nothing, and deleted something"
 
     def its_error(self, op: Operation) -> Iterator[str]:
         """Only what the contract allows, and for a reason."""
@@ -215,8 +217,7 @@ class _Check:
 
     def is_poisoned(self, op: Operation) -> bool:
         units = [unit for unit, of in self.world.truth.units.values() if of is op]
-        bodies = [one.body for unit in units for one in (*unit.appends, *unit.puts) if one.body]
-        return any(POISON in body for body in bodies)
+        return any(POISON in body for unit in units for body in bodies_of(unit))
 
     def its_time(self, op: Operation) -> Iterator[str]:
         """A call ends in its time; what hangs, and a group's later callers, may add a little."""

@@ -4,31 +4,17 @@
 ``python packages/oacp-storage-engine/tests/engine_simulation.py SEED``.
 """
 
-import asyncio
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-from unittest import mock
+from typing import TypeVar
+
+import pytest
 
 import engine_simulation
-import pytest
 from engine_simulation import World
 from simulation_check import violations
-
-from oacp_storage_core import Document
-from oacp_storage_engine import documents, failure, group_commit, judge, log_iterators, resend, runtime, watch_hub
-from oacp_storage_engine.group_commit import GroupCommit
-from oacp_storage_engine.log_iterators import WatchIterator
-from oacp_storage_engine.primitives import NotApplied, Unknown
-from oacp_storage_engine.resend import Sending
-from oacp_storage_engine.runtime import Runtime
-from oacp_storage_engine.turnstile import Turnstile
-from oacp_storage_engine.watch_hub import Subscription, WatchHub
 
 T = TypeVar("T")
 

@@ -1,5 +1,7 @@
 """The simulation bites: each way to break the engine is found by it, with the seeds that find nothing otherwise."""
 
+# ruff: noqa: SLF001 - it breaks the engine from inside
+
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -7,12 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
-import memory_engine
 import pytest
-from engine_simulation import World
-from simulation_check import violations
 
-from oacp_storage_core import Document, StorageError, StorageTimeoutError
+import memory_engine
+from engine_simulation import World
+from oacp_storage_core import StorageError, StorageTimeoutError
 from oacp_storage_engine import Applied, Plan, Rejected, Slot, Snapshot, Unit, judge
 from oacp_storage_engine import group_commit as group_commit_module
 from oacp_storage_engine import resend as resend_module
@@ -26,6 +27,7 @@ from oacp_storage_engine.resend import Sending
 from oacp_storage_engine.runtime import Runtime
 from oacp_storage_engine.turnstile import Turnstile
 from oacp_storage_engine.watch_hub import Subscription, WatchHub
+from simulation_check import violations
 
 T = TypeVar("T")
 Break = Callable[[], AbstractContextManager[object]]
@@ -215,9 +217,9 @@ def closing_without_waiting_for_calls() -> AbstractContextManager[object]:
 
 @breaking
 def updates_without_the_expected_version() -> AbstractContextManager[object]:
-    store = Documents._store
+    store: Any = Documents._store
 
-    async def blind(self: Documents, *arguments: Any) -> Document:
+    async def blind(self: Documents, *arguments: Any) -> Any:
         return await store(self, *arguments[:-1], None)
 
     return mock.patch.object(Documents, "_store", blind)

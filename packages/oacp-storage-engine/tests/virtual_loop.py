@@ -7,8 +7,10 @@ nobody will do, it raises ``Deadlock`` instead of hanging.
 import asyncio
 import random
 import selectors
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 START = 1000.0
 
@@ -72,3 +74,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.reports.append(f"{context.get('message')} {context.get('exception')!r}")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in a loop of its own, as ``asyncio.run`` does, and fail when asyncio had to report something."""
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        result = loop.run_until_complete(main)
+        loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        rest = [task for task in loop.tasks if not task.done()]
+        for task in rest:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert not loop.reports, loop.reports
+    return result

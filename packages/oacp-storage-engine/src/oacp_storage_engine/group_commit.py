@@ -177,12 +177,11 @@ class GroupCommit:
                 pause = sending.next_pause()
                 late = self._loop.time() + pause
                 _fail([one for one in group if one.deadline <= late], sending.too_late(exc))
+                if group[-1].deadline <= late:
+                    return
+                await asyncio.sleep(pause)
                 if not sending.maybe_applied:
                     group = [pending for pending in group if not pending.future.done()]
-                elif group[-1].deadline <= late:
-                    return
-                if group:
-                    await asyncio.sleep(pause)
             except Rejected as exc:
                 if len(group) == 1:
                     refused = public(exc, "the write")

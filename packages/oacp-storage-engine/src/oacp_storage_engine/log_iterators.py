@@ -135,6 +135,8 @@ class WatchIterator(AsyncIterator[Interaction]):
 
     def _subscribe(self, runtime: Runtime) -> Subscription:
         if self._subscription is None or self._subscription.hub is not runtime.hub:
+            if self._subscription is not None:
+                self._subscription.release()
             self._subscription = runtime.hub.subscribe(self, self._agent)
         return self._subscription
 

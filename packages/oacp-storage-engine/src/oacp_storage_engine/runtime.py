@@ -156,9 +156,7 @@ class Runtime:
         try:
             await self._entrance.enter(deadline)
         except TimeoutError:
-            raise StorageTimeoutError(
-                f"the store was not open within {self.timeout:g} s; nothing was changed"
-            ) from None
+            raise StorageTimeoutError("the store was not open in time; nothing was changed") from None
 
     def _check(self) -> None:
         if self.failure is not None:
@@ -191,7 +189,7 @@ class Runtime:
 
     async def _close(self) -> None:
         try:
-            await self.hub.close()
+            await self.hub.close(self.timeout)
             await asyncio.wait([self._opening])
             while self._calls:
                 self._idle.clear()
@@ -215,6 +213,11 @@ class Runtime:
         try:
             async with asyncio.timeout(self.timeout):
                 await self.engine.close()
+        except TimeoutError as exc:
+            self.engine.abandon()
+            raise StorageTimeoutError(
+                f"the store did not close within {self.timeout:g} s; its connection was dropped"
+            ) from exc
         except BaseException:
             self.engine.abandon()
             raise
@@ -232,7 +235,9 @@ def _opening_failure(exc: BaseException, timeout: float) -> StorageError:
         return exc
     error: StorageError
     if isinstance(exc, TimeoutError):
-        error = StorageTimeoutError(f"the store could not be opened within {timeout:g} s")
+        error = StorageTimeoutError(
+            f"the store could not be opened within {timeout:g} s; if it has to be upgraded, give it a longer timeout="
+        )
     elif isinstance(exc, Exception):
         error = public(exc, "opening the store")
     else:

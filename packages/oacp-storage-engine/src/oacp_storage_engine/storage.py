@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from oacp_storage_core import (
     Document,
     Health,
     Interaction,
+    OutcomeUnknownError,
     RetentionPick,
     Storage,
     StorageConfigError,
@@ -200,21 +202,26 @@ class EngineStorage(Documents, Writing, Storage):
     ) -> int:
         agent = None if agent_id is None else check_name(agent_id)
         pick = check_retention(agent, ids, before, keep_last)
-        with self._call() as runtime:
+        counts: list[int] = []  # of each step
+        with self._call() as runtime, _said_if_partly_done([] if dry_run else counts):
             if agent is not None:
-                return sum([await self._trim(runtime, [agent], part, dry_run) for part in _parts(pick)])
-            removed = 0
+                for part in _parts(pick):
+                    await self._trim(runtime, [agent], part, dry_run, counts)
+                return sum(counts)
             if not dry_run:
-                removed = await runtime.write(
+                dropped = await runtime.write(
                     lambda attempt, deadline: runtime.engine.drop_covered(attempt, pick, deadline=deadline)
                 )
+                counts.append(dropped)
             after: str | None = None
             while agents := await self._agents(runtime, "", after, _TRIM_AGENTS):
-                removed += await self._trim(runtime, agents, pick, dry_run)
+                await self._trim(runtime, agents, pick, dry_run, counts)
                 after = agents[-1]
-            return removed
+            return sum(counts)
 
-    async def _trim(self, runtime: Runtime, agents: list[str], pick: RetentionPick, dry_run: bool) -> int:
+    async def _trim(
+        self, runtime: Runtime, agents: list[str], pick: RetentionPick, dry_run: bool, counts: list[int]
+    ) -> None:
         async def step(attempt: str, deadline: float) -> Trimmed:
             return await runtime.engine.trim(
                 attempt, agents, pick, dry_run=dry_run, limit=_TRIM_STEP, deadline=deadline
@@ -222,11 +229,10 @@ class EngineStorage(Documents, Writing, Storage):
 
         slot = Slot(True, agents[0]) if len(agents) == 1 else None
         done = await runtime.write(step, slot=slot)  # in the order of calls, as far as one step goes
-        removed = done.removed
+        counts.append(done.removed)
         while done.more:
             done = await runtime.write(step)
-            removed += done.removed
-        return removed
+            counts.append(done.removed)
 
     # --- turns, agents, upkeep ----------------------------------------------------------------------------
 
@@ -312,9 +318,11 @@ class EngineStorage(Documents, Writing, Storage):
                     attempt, agent, begin=begin, limit=_ERASE_STEP, deadline=deadline
                 )
 
-            steps = [await runtime.write(partial(erase, begin=True), slot=Slot(True, agent))]
-            while steps[-1].more:
-                steps.append(await runtime.write(erase))
+            steps: list[Erased] = []
+            with _said_if_partly_done(steps):
+                steps.append(await runtime.write(partial(erase, begin=True), slot=Slot(True, agent)))
+                while steps[-1].more:
+                    steps.append(await runtime.write(erase))
         return Deletion(
             agent,
             sum(step.interactions for step in steps),
@@ -326,7 +334,7 @@ class EngineStorage(Documents, Writing, Storage):
         backend = type(self).__name__
         try:
             with self._call() as runtime:
-                await runtime.opened()
+                await runtime.opened(runtime.loop.time() + _HEALTH_PATIENCE)
                 begun = runtime.loop.time()
                 info = await runtime.read(runtime.engine.inspect, patience=_HEALTH_PATIENCE)
                 latency = runtime.loop.time() - begun
@@ -375,6 +383,21 @@ class EngineStorage(Documents, Writing, Storage):
 def _append(agent: str, new: NewInteraction) -> Append:
     crc = interaction_crc(agent, new.id, new.at_us, new.body)
     return Append(new.id, new.given, new.at_us, new.body, crc, new.sequence or None)
+
+
+@contextmanager
+def _said_if_partly_done(steps: Sequence[int | Erased]) -> Iterator[None]:
+    """A deletion that fails after a step that changed something must not say that nothing was changed."""
+    try:
+        yield
+    except OutcomeUnknownError:
+        raise
+    except StorageError as exc:
+        if not any(steps):
+            raise
+        raise OutcomeUnknownError(
+            f"a part was deleted, and then: {exc}; repeat the call to delete the rest"
+        ) from exc
 
 
 def _parts(pick: RetentionPick) -> Iterator[RetentionPick]:

@@ -26,10 +26,17 @@ _LONGEST_PAUSE = 5.0
 class Subscription:
     """One watcher's bell. It rings when there may be something to read, and when watching has to end."""
 
-    def __init__(self, hub: WatchHub, agent: str) -> None:
+    def __init__(self, hub: WatchHub, agent: str, owner: object) -> None:
         self.hub = hub
         self.agent = agent
         self._bell = asyncio.Event()
+        self._finalizer = weakref.finalize(owner, hub.collected, self)
+        self._finalizer.atexit = False
+
+    def release(self) -> None:
+        """Forget the owner, who has got another bell."""
+        self._finalizer.detach()
+        self.hub.collected(self)
 
     def ring(self) -> None:
         """Wake the watcher, now or when it is going to wait."""
@@ -57,28 +64,21 @@ class WatchHub:
         self._pid = os.getpid()
         self._subscriptions: dict[str, dict[Subscription, None]] = {}
         self._listener: asyncio.Task[None] | None = None
+        self._unfinished: set[asyncio.Task[None]] = set()  # listeners, those included that are being stopped
         self.closed = False
 
     def subscribe(self, owner: object, agent: str) -> Subscription:
-        """A bell for ``owner``; it is taken off when the owner is collected, or by ``unsubscribe``."""
-        subscription = Subscription(self, agent)
+        """A bell for ``owner``; it is taken off when the owner is collected or releases it."""
+        subscription = Subscription(self, agent, owner)
         if self.closed:
             return subscription
         self._subscriptions.setdefault(agent, {})[subscription] = None
-        weakref.finalize(owner, self._collected, subscription).atexit = False
         if self._listener is None:
-            self._listener = start_task(self._listen(), "oacp-storage watch signals")
+            listener = start_task(self._listen(frozenset(self._unfinished)), "oacp-storage watch signals")
+            self._unfinished.add(listener)
+            listener.add_done_callback(self._unfinished.discard)
+            self._listener = listener
         return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Take a bell off; doing so twice is harmless. Without any left, listening stops."""
-        of_agent = self._subscriptions.get(subscription.agent, {})
-        of_agent.pop(subscription, None)
-        if not of_agent:
-            self._subscriptions.pop(subscription.agent, None)
-        if not self._subscriptions and self._listener is not None and not self.closed:
-            self._listener.cancel()
-            self._listener = None
 
     def committed(self, units: Sequence[Unit]) -> None:
         """Wake the watchers of agents that these units appended to."""
@@ -94,17 +94,26 @@ class WatchHub:
             self._listener.cancel()
         self._wake(None)
 
-    async def close(self) -> None:
-        """End all waiting and listening."""
+    async def close(self, timeout: float) -> None:
+        """End all waiting and listening, for which the engine has ``timeout`` seconds."""
         self.end()
-        if self._listener is not None:
-            await asyncio.wait([self._listener])
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=timeout)
 
-    def _collected(self, subscription: Subscription) -> None:
-        """A collector may run at any moment in any thread, so the loop is asked to do the rest."""
+    def collected(self, subscription: Subscription) -> None:
+        """Take a bell off. A collector may run at any moment in any thread, so the loop is asked to do it."""
         if self._pid == os.getpid():  # a forked child would wake its parent's loop
             with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.unsubscribe, subscription)
+                self._loop.call_soon_threadsafe(self._unsubscribe, subscription)
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        of_agent = self._subscriptions.get(subscription.agent, {})
+        of_agent.pop(subscription, None)
+        if not of_agent:
+            self._subscriptions.pop(subscription.agent, None)
+        if not self._subscriptions and self._listener is not None and not self.closed:
+            self._listener.cancel()
+            self._listener = None
 
     def _wake(self, agent: str | None) -> None:
         watched = self._subscriptions.values() if agent is None else [self._subscriptions.get(agent, ())]
@@ -112,7 +121,9 @@ class WatchHub:
             for subscription in subscriptions:
                 subscription.ring()
 
-    async def _listen(self) -> None:
+    async def _listen(self, earlier: frozenset[asyncio.Task[None]]) -> None:
+        if earlier:
+            await asyncio.wait(earlier)  # an engine listens once at a time
         pause = _FIRST_PAUSE
         while True:
             try:
