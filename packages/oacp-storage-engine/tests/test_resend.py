@@ -120,11 +120,9 @@ def test_a_refusal_is_told_in_words_that_callers_may_see() -> None:
     assert "the write was refused by the store: too large" in str(error)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: ValueError("password=secret"), lambda: TimeoutError("driver"), lambda: OSError(5)]
-)
-def test_exceptions_of_drivers_do_not_get_through(make: Callable[[], BaseException]) -> None:
-    error = failure_of(Primitive(make(), endless=True))
+@pytest.mark.parametrize("raised", [ValueError("password=secret"), TimeoutError("driver"), OSError(5)])
+def test_exceptions_of_drivers_do_not_get_through(raised: Exception) -> None:
+    error = failure_of(Primitive(raised, endless=True))
     assert type(error) is OutcomeUnknownError
     assert "secret" not in str(error)
     assert error.__cause__ is not None
