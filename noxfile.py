@@ -115,7 +115,7 @@ def tests_on(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Grade storages with the published suite: the URLs after ``--``, else the embedded three."""
     install(session)
-    data = session.create_tmp()
+    data = Path(session.create_tmp()).resolve()
     sources = session.posargs or ["memory://conformance", f"file://{data}/file", f"sqlite:///{data}/agents.db"]
     for source in sources:
         session.run("oacp-storage", "conformance", source)
