@@ -58,17 +58,23 @@ def hide(store: Store, names: NamespaceLayout, agent: str) -> Trash | None:
         if not exists:
             return None
         path = f"{layout.trash}/{names.identity(agent)}-{secrets.token_hex(4)}"
-        with store.beside_the_journal():
-            if head:
-                make_directories(disk, layout.absolute(names.erased))
-                tombstone = layout.absolute(names.tombstone(agent))
-                replace_file(disk, tombstone, f"{layout.temporary}/tombstone", write_agent_file(head, None))
-                disk.sync_directory(layout.absolute(names.root))
-            lock = LockFile(_lock_path(path))
-            lock.acquire()
-            disk.rename(directory, path)
-            disk.sync_directory(os.path.dirname(directory))
-            disk.sync_directory(layout.trash)
+        lock = LockFile(_lock_path(path))
+        try:
+            with store.beside_the_journal():
+                if head:
+                    make_directories(disk, layout.absolute(names.erased))
+                    tombstone = layout.absolute(names.tombstone(agent))
+                    replace_file(
+                        disk, tombstone, f"{layout.temporary}/tombstone", write_agent_file(head, None)
+                    )
+                    disk.sync_directory(layout.absolute(names.root))
+                lock.acquire()
+                disk.rename(directory, path)
+                disk.sync_directory(os.path.dirname(directory))
+                disk.sync_directory(layout.trash)
+        except BaseException:
+            lock.close()
+            raise
         return Trash(path, lock)
 
 

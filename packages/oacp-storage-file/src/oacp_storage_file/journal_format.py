@@ -186,9 +186,11 @@ def _next_group(data: bytes, position: int, base: int) -> int | None:
 
 
 def _unwritten(part: bytes, offset: int) -> bool:
-    """Whether a sector's share of this part, which stands at ``offset`` of the file, was never written."""
+    """Whether the end or a sector's share of this part, which stands at ``offset``, was never written."""
     if b"\0" not in part:
         return False
+    if part.endswith(b"\0"):
+        return True
     start = 0
     while start < len(part):
         end = min(start + SECTOR - (offset + start) % SECTOR, len(part))

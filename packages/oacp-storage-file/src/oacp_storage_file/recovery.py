@@ -28,12 +28,12 @@ def redo(journal: Journal, start: int, files: ReadableFiles, layout: Layout) -> 
     when it is read. A group whose header is damaged can only be passed over.
     """
     data = journal.read(start)
-    final: dict[str, Write] = {}
+    final: dict[str, int] = {}  # the last group that writes a file
     lengths: dict[str, int] = {}
     for found in scan(data, start):
         if isinstance(found, Group):
             for write in found.writes:
-                final[write.file] = write
+                final[write.file] = found.offset
                 if isinstance(write, LogWrite):
                     lengths[write.file] = write.at + write.size
     end, damaged = start, False
@@ -58,9 +58,9 @@ def _write(files: ReadableFiles, parts: Iterable[Part]) -> None:
     files.publish(staged)
 
 
-def _wanted(group: Group, final: dict[str, Write], files: ReadableFiles, layout: Layout) -> Iterable[Part]:
+def _wanted(group: Group, final: dict[str, int], files: ReadableFiles, layout: Layout) -> Iterable[Part]:
     for write, content in group.parts():
-        if not isinstance(write, LogWrite) and final[write.file] is not write:
+        if not isinstance(write, LogWrite) and final[write.file] != group.offset:
             continue  # a later group replaces it
         if group.intact or not _stands(write, files, layout):
             yield write, content
