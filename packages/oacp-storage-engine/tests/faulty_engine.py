@@ -136,7 +136,7 @@ class FaultyEngine(MemoryEngine):
 
     async def inspect(self) -> Info:
         await self._reach()
-        return Info("1.0", 1, "none")
+        return self.info
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
         lanes = {self.lane_of(unit.slot) for unit in units}

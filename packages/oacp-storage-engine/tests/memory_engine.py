@@ -91,6 +91,7 @@ class MemoryEngine(Engine):
         self.tenant = self.store.tenant(namespace)
         self.lanes = lanes
         self.calls: list[str] = []
+        self.info = Info("1.0", 1, "none", ("everything is lost when this process ends",))
         self.is_open = False
         self.abandoned = False
 
@@ -100,7 +101,7 @@ class MemoryEngine(Engine):
     async def open(self) -> Info:
         await self._turn("open")
         self.is_open = True
-        return await self.inspect()
+        return self.info
 
     async def close(self) -> None:
         await self._turn("close")
@@ -113,7 +114,7 @@ class MemoryEngine(Engine):
 
     async def inspect(self) -> Info:
         await self._turn("inspect")
-        return Info("1.0", 1, "none", ("everything is lost when this process ends",))
+        return self.info
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -318,12 +319,12 @@ class FakeStorage(EngineStorage):
         return engine
 
 
-def damage_record(tenant: Tenant, agent: str, sequence: int, **changes: Any) -> None:
+def damage_record(tenant: Tenant, agent: str, sequence: int, /, **changes: Any) -> None:
     """Replace fields of a stored record, and leave its checksum as it is."""
     tenant.logs[agent][sequence] = tenant.logs[agent][sequence]._replace(**changes)
 
 
-def damage_document(tenant: Tenant, ref: DocRef, **changes: Any) -> None:
+def damage_document(tenant: Tenant, ref: DocRef, /, **changes: Any) -> None:
     """Replace fields of a stored document, and leave its checksum as it is."""
     tenant.documents[ref] = tenant.documents[ref]._replace(**changes)
 

@@ -1,4 +1,4 @@
-"""The published suite over the whole engine: what it proves of ``FakeStorage`` is the engine's own doing."""
+"""The published suite over the whole engine: what it proves of a fake backend is the engine's own doing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from memory_engine import FakeStorage, MemoryStore, Tenant, damage_document, damage_record
+from memory_engine import Tenant, damage_document, damage_record
+from networked_engine import NetworkedStorage, NetworkedStore
 from oacp_storage_conformance import StorageConformance, Tamper
 from oacp_storage_engine import DocKind, DocRef
 
@@ -16,8 +17,20 @@ def _flipped(body: bytes) -> bytes:
 
 
 class MemoryTamper(Tamper):
-    def __init__(self, store: MemoryStore) -> None:
+    network = True
+
+    def __init__(self, store: NetworkedStore) -> None:
         self._store = store
+
+    def cut_connections(self) -> None:
+        self._store.cuts += 1
+
+    def stop_server(self) -> None:
+        self._store.stopped = True
+        self.cut_connections()
+
+    def start_server(self) -> None:
+        self._store.stopped = False
 
     def flip_interaction(self, agent_id: str, sequence: int, *, part: str, namespace: str) -> None:
         tenant = self._store.tenant(namespace)
@@ -45,13 +58,13 @@ class MemoryTamper(Tamper):
 
 class TestFake(StorageConformance):
     @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
+    def store(self) -> NetworkedStore:
+        return NetworkedStore()
 
     @pytest.fixture
-    def storage_source(self, store: MemoryStore) -> Callable[..., FakeStorage]:
-        return partial(FakeStorage, store)
+    def storage_source(self, store: NetworkedStore) -> Callable[..., NetworkedStorage]:
+        return partial(NetworkedStorage, store)
 
     @pytest.fixture
-    def storage_tamper(self, store: MemoryStore) -> MemoryTamper:
+    def storage_tamper(self, store: NetworkedStore) -> MemoryTamper:
         return MemoryTamper(store)

@@ -43,9 +43,7 @@ def hint_of(query: HistoryQuery) -> Hint | None:
 class HistoryIterator(AsyncIterator[Interaction]):
     """``iter_interactions``: ends at the head seen with the first page."""
 
-    def __init__(
-        self, runtime: RuntimeGetter, agent: str, query: HistoryQuery, page_size: PageSize = STREAMED
-    ) -> None:
+    def __init__(self, runtime: RuntimeGetter, agent: str, query: HistoryQuery, page_size: PageSize) -> None:
         self._runtime = runtime
         self._page_size = page_size
         self._agent = agent

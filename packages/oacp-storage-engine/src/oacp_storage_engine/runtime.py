@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
+_GRACE = 1.0  # seconds, after which the opening itself is over and tells why it failed
 _LEAST_SHARE = 0.1  # of the timeout, for each sending of a group
 
 
@@ -154,7 +155,7 @@ class Runtime:
 
     async def _wait_for_opening(self, deadline: float) -> None:
         try:
-            await self._entrance.enter(deadline)
+            await self._entrance.enter(deadline + _GRACE)
         except TimeoutError:
             raise StorageTimeoutError("the store was not open in time; nothing was changed") from None
 

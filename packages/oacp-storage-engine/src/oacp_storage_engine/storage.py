@@ -43,7 +43,14 @@ from oacp_storage_engine.checksum import interaction_crc
 from oacp_storage_engine.codec import to_interaction
 from oacp_storage_engine.documents import Documents
 from oacp_storage_engine.lifecycle import Lifecycle
-from oacp_storage_engine.log_iterators import COUNTED, LISTED, HistoryIterator, WatchIterator, hint_of
+from oacp_storage_engine.log_iterators import (
+    COUNTED,
+    LISTED,
+    STREAMED,
+    HistoryIterator,
+    WatchIterator,
+    hint_of,
+)
 from oacp_storage_engine.primitives import (
     Append,
     Applied,
@@ -154,7 +161,7 @@ class EngineStorage(Documents, Writing, Storage):
         limit: int | None = None,
     ) -> AsyncIterator[Interaction]:
         query = check_history(after, before, since, until, where, reverse, limit)
-        return HistoryIterator(self._call, check_name(agent_id), query)
+        return HistoryIterator(self._call, check_name(agent_id), query, STREAMED)
 
     async def get_interaction(self, agent_id: str, interaction_id: str) -> Interaction | None:
         agent = check_name(agent_id)
