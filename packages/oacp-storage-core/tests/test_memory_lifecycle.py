@@ -287,6 +287,39 @@ def test_a_forked_child_goes_on_with_a_copy() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("the child has a copy\n", "", 0)
 
 
+FORK_WITH_THREADS = """
+import asyncio, os, signal, threading, time, warnings
+from oacp_storage_core import MemoryStorage
+from oacp_storage_core.memory_store import LOCK
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which is the point here
+held = threading.Event()
+
+def work():  # another thread is in the middle of a write
+    with LOCK:
+        held.set()
+        time.sleep(0.2)
+
+threading.Thread(target=work).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    asyncio.run(MemoryStorage().store_interaction("a", {}))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0, "the child inherited a lock that nobody releases"
+asyncio.run(MemoryStorage().store_interaction("a", {}))
+print("both go on")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork_waits_for_the_writes_of_other_threads() -> None:
+    script = [sys.executable, "-c", FORK_WITH_THREADS]
+    done = subprocess.run(script, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("both go on\n", "", 0)
+
+
 # --- options, names and URLs -----------------------------------------------------------------------------
 
 

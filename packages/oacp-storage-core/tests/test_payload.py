@@ -323,7 +323,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("value", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses_and_says_what_and_where(value: Any, message: str) -> None:
-    payload = {"fine": 1, "meta": {"a b": [0, {"when": value}]}, "also bad": math.nan}
+    payload = {"fine": 1, "meta": {"a b": [0, {"when": value}]}}
     with pytest.raises(InvalidPayloadError) as caught:
         encode(payload)
     assert str(caught.value) == f"$.meta['a b'][1].when: {message}"
@@ -367,6 +367,24 @@ def test_places_are_exact(payload: dict[str, Any], place: str) -> None:
     with pytest.raises(InvalidPayloadError) as caught:
         encode(payload)
     assert str(caught.value).startswith(f"{place}: bytes is not JSON")
+
+
+def test_the_first_fault_in_document_order_is_named() -> None:
+    payload: dict[Any, Any] = {"a": [1, {"b": math.nan, 3: ()}], "d": (), 4: 5}
+    mends: list[Callable[[], object]] = [
+        lambda: payload["a"][1].pop("b"),
+        lambda: payload["a"][1].pop(3),
+        lambda: payload.pop("d"),
+        lambda: payload.pop(4),
+    ]
+    places = []
+    for mend in mends:
+        with pytest.raises(InvalidPayloadError) as caught:
+            encode(payload)
+        places.append(str(caught.value).partition(":")[0])
+        mend()
+    assert places == ["$.a[1].b", "$.a[1]", "$.d", "$"]
+    encode(payload)
 
 
 def test_place_of_the_whole_can_be_given() -> None:
@@ -447,7 +465,7 @@ def test_looking_for_long_integers_is_linear(digit_limit: Callable[[int], None])
 
 @pytest.mark.parametrize("wrap", [lambda x: {"a": x}, lambda x: [x]], ids=["objects", "arrays"])
 def test_96_levels_are_kept(wrap: Callable[[Any], Any]) -> None:
-    payload = {"a": nested(MAX_DEPTH - 1, wrap=wrap)}
+    payload = {"a": nested(MAX_DEPTH - 1, wrap=wrap), "b": [[], {}]}
     body, fresh = encode(payload)
     assert exactly(fresh, payload)
     assert exactly(decode(body), payload)

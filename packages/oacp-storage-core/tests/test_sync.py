@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -36,7 +37,7 @@ from oacp_storage_core import (
     UnsupportedOperationError,
     VersionConflictError,
 )
-from oacp_storage_core.background_loop import CancellableCall
+from oacp_storage_core.background_loop import CancellableCall, background_loop
 from oacp_storage_core.sync_iterators import StreamIterator, WatchIterator
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -322,6 +323,18 @@ def test_threads_may_share_a_stream(sync: SyncStorage) -> None:
     assert sorted(found) == list(range(1, 1001))
 
 
+def test_threads_may_share_a_stream_that_cannot_be_read_twice_at_once() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for n in range(1000):
+            await asyncio.sleep(0)
+            yield n
+
+    stream = StreamIterator(numbers())
+    found: list[int] = []
+    run_in_threads(8, lambda: found.extend(stream))
+    assert sorted(found) == list(range(1000))
+
+
 # --- watching --------------------------------------------------------------------------------------------
 
 
@@ -350,6 +363,35 @@ def test_a_wait_that_ended_without_result_loses_nothing(sync: SyncStorage) -> No
             found = watch.wait(0)
         assert found.sequence == expected
         assert watch.wait(0) is None
+
+
+def test_a_wait_that_ended_without_result_does_not_end_the_stream() -> None:
+    gate: asyncio.Queue[int] = asyncio.Queue()
+
+    async def stream() -> AsyncIterator[Interaction]:  # a cancellation would end it
+        while True:
+            yield Interaction("a", "i", await gate.get(), NOW, {})
+
+    watch = WatchIterator(stream())
+    for expected in range(1, 4):
+        assert watch.wait(0) is None
+        assert watch.wait(0.001) is None
+        background_loop().call(gate.put(expected))
+        found = watch.wait(SOON)
+        assert found is not None
+        assert found.sequence == expected
+
+
+def test_a_watch_that_nobody_waits_for_any_more_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    sync = SyncStorage("memory")
+    watch = sync.watch_interactions("a")
+    assert watch.wait(0) is None
+    sync.close()  # ends the step that still waits
+    for _ in range(5):
+        background_loop().call(asyncio.sleep(0))
+    del watch
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_close_ends_watching() -> None:

@@ -66,8 +66,6 @@ class CancellableCall(Generic[_T]):
 
 _guard = threading.Lock()
 _current: BackgroundLoop | None = None
-_of_parents: list[BackgroundLoop] = []
-"""Inherited by fork, and kept from being collected, which would close descriptors shared with the parent."""
 
 
 def background_loop() -> BackgroundLoop:
@@ -83,9 +81,7 @@ def _after_fork() -> None:
     """A child has no thread but the one that forked: it starts a loop of its own when it needs one."""
     global _current, _guard  # noqa: PLW0603 - as above; the guard may be held by a thread that is no more
     _guard = threading.Lock()
-    if _current is not None:
-        _of_parents.append(_current)
-        _current = None
+    _current = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -152,12 +152,12 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
-    "$eq": lambda found, wanted: found is not _MISSING and equal(found, wanted),
-    "$ne": lambda found, wanted: found is _MISSING or not equal(found, wanted),
+    "$eq": equal,
+    "$ne": lambda found, wanted: not equal(found, wanted),
     "$gt": _ordered(lambda found, wanted: found > wanted),
     "$gte": _ordered(lambda found, wanted: found >= wanted),
     "$lt": _ordered(lambda found, wanted: found < wanted),
     "$lte": _ordered(lambda found, wanted: found <= wanted),
-    "$in": lambda found, wanted: found is not _MISSING and any(equal(found, item) for item in wanted),
+    "$in": lambda found, wanted: any(equal(found, item) for item in wanted),
     "$exists": lambda found, wanted: (found is not _MISSING) is wanted,
 }
