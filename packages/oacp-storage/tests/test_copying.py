@@ -36,9 +36,14 @@ async def fill(storage: Storage) -> None:
         agent = f"agent-{chance.randrange(25)}"
         batch = [{"number": number, "i": i, "x": chance.random()} for i in range(chance.randrange(1, 9))]
         await storage.record_turn(
-            agent, interactions=batch, state={"n": number}, learning={f"key-{chance.randrange(5)}": {"n": number}}
+            agent,
+            interactions=batch,
+            state={"n": number},
+            learning={f"key-{chance.randrange(5)}": {"n": number}},
         )
-    await storage.store_interaction("given", {"": 1, "a.b": -0.0, "$c": 10**400}, interaction_id="i", timestamp=THEN)
+    await storage.store_interaction(
+        "given", {"": 1, "a.b": -0.0, "$c": 10**400}, interaction_id="i", timestamp=THEN
+    )
     for number in range(10):
         await storage.store_interaction("holes", {"n": number}, interaction_id=f"h{number}")
     await storage.delete_interactions("holes", ids=["h2", "h3", "h7"])
@@ -122,7 +127,9 @@ class Counting(StorageWrapper):
 
     imported = 0
 
-    async def import_records(self, agent_id: str, *, interactions: Sequence[Interaction] = (), **keywords: Any) -> None:
+    async def import_records(
+        self, agent_id: str, *, interactions: Sequence[Interaction] = (), **keywords: Any
+    ) -> None:
         self.imported += len(interactions)
         await super().import_records(agent_id, interactions=interactions, **keywords)
 
@@ -188,7 +195,10 @@ async def test_what_only_looks_equal_differs(one: dict[str, Any], other: dict[st
             await storage.store_interaction("a", data, interaction_id="i", timestamp=THEN)
             await storage.import_records("a", state=Document("", data, 1, THEN))
         result = await compare_storages(first, second)
-        assert result.shown == [f"agent 'a', interaction 1: {fields} differs", "state of agent 'a': data differs"]
+        assert result.shown == [
+            f"agent 'a', interaction 1: {fields} differs",
+            "state of agent 'a': data differs",
+        ]
 
 
 @pytest.mark.asyncio

@@ -62,7 +62,12 @@ async def test_whether_there_is_an_agent() -> None:
     async with MemoryStorage() as storage:
         for name in ("ab", "abc"):
             await storage.store_interaction(name, {})
-        assert [await has_agent(storage, name) for name in ("a", "ab", "abc", "abcd")] == [False, True, True, False]
+        assert [await has_agent(storage, name) for name in ("a", "ab", "abc", "abcd")] == [
+            False,
+            True,
+            True,
+            False,
+        ]
 
 
 class Damaged(StorageWrapper):

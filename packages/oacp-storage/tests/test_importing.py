@@ -98,7 +98,13 @@ async def test_equal_lines_are_different_interactions_unless_they_have_an_id() -
 async def test_an_id_that_is_taken_is_reported_with_its_line() -> None:
     async with MemoryStorage() as storage:
         await storage.store_interaction("a", {"n": 0}, interaction_id="taken")
-        items = [said("a", 1), said("a", 2, id="taken"), said("a", 3), said("a", 4, id="x"), said("a", 5, id="x")]
+        items = [
+            said("a", 1),
+            said("a", 2, id="taken"),
+            said("a", 3),
+            said("a", 4, id="x"),
+            said("a", 5, id="x"),
+        ]
         summary = await do_import(storage, items)
         assert counts(summary) == (5, 3, 0, 2)
         assert [number for number, _ in summary.reasons] == [2, 5]

@@ -45,7 +45,10 @@ def test_a_derived_id_is_the_same_for_ever() -> None:
 
 def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
     base = parsed('{"agent_id": "x", "interaction": {"text": "hé"}}').id
-    assert parsed('{"interaction":{"text":"h\\u00e9"},"timestamp":"2024-01-01T00:00:00Z","agent_id":"x"}').id == base
+    assert (
+        parsed('{"interaction":{"text":"h\\u00e9"},"timestamp":"2024-01-01T00:00:00Z","agent_id":"x"}').id
+        == base
+    )
     others = [
         parsed('{"agent_id": "x", "interaction": {"text": "hé"}}', 2).id,
         parsed('{"agent_id": "y", "interaction": {"text": "hé"}}').id,
@@ -76,8 +79,14 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
         ('{"agent_id": "x", "interaction": null}', "interaction: None is not a JSON object"),
         ('{"agent_id": "x", "interaction": {"a": {"b": NaN}}}', "interaction.a.b: nan is not JSON"),
         ('{"agent_id": "x", "interaction": {"a": 1e999}}', "interaction.a: inf is not JSON"),
-        ('{"agent_id": "x", "interaction": {"a": "\\udc00"}}', "interaction.a: the text has a lone surrogate"),
-        ('{"agent_id": "x", "interaction": {"a": %s}}' % ("9" * 4301), "an integer has more than 4,300 digits"),
+        (
+            '{"agent_id": "x", "interaction": {"a": "\\udc00"}}',
+            "interaction.a: the text has a lone surrogate",
+        ),
+        (
+            '{"agent_id": "x", "interaction": {"a": %s}}' % ("9" * 4301),
+            "an integer has more than 4,300 digits",
+        ),
         ('{"agent_id": "x", "interaction": %s1%s}' % ('{"a":' * 97, "}" * 97), "96"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"agent_id": "x", "interaction": {}, "sequence": 1}', "unknown field 'sequence'"),

@@ -88,7 +88,10 @@ def test_a_cut_file_is_an_error(kind: str, share: float, tmp_path: Path) -> None
     whole = packed(kind, TEXT)
     path.write_bytes(whole[: int(len(whole) * share)])
     read: list[Line] = []
-    with open_input(str(path)) as source, pytest.raises(Stop, match="cut off or damaged after line") as caught:
+    with (
+        open_input(str(path)) as source,
+        pytest.raises(Stop, match="cut off or damaged after line") as caught,
+    ):
         read.extend(source.lines())
     assert caught.value.status is Status.FAILED
 
@@ -125,7 +128,9 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
 def test_a_line_at_the_limit_and_one_over_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     longest = b"x" * MAX_LINE_BYTES
-    path.write_bytes(longest + b"\n" + b"y" * (MAX_LINE_BYTES + 1) + b"\nshort\n" + b"z" * (MAX_LINE_BYTES + 1))
+    path.write_bytes(
+        longest + b"\n" + b"y" * (MAX_LINE_BYTES + 1) + b"\nshort\n" + b"z" * (MAX_LINE_BYTES + 1)
+    )
     first, second, third, fourth = lines_of(path)
     assert first == Line(1, longest + b"\n")
     assert (second, third, fourth) == (Line(2, None), Line(3, b"short\n"), Line(4, None))

@@ -16,8 +16,8 @@ from oacp_storage.interchange import MalformedLineError, parse_line
 from oacp_storage.lines import Line
 from oacp_storage_core import DuplicateIdError, Interaction, Storage
 
-WINDOW_LINES = 2_000
-WINDOW_BYTES = 1024 * 1024
+WINDOW_LINES = 500
+WINDOW_BYTES = 256 * 1024
 
 SHOWN = 20
 """How many malformed lines are kept with their reasons; all are counted."""
@@ -45,6 +45,17 @@ class _Window:
     size: int = 0
     batches: dict[str, list[tuple[int, Interaction]]] = field(default_factory=dict)
     malformed: list[tuple[int, str]] = field(default_factory=list)
+
+    def take(self, line: Line, default_time: datetime) -> None:
+        """Parse a line into its agent's batch."""
+        self.lines += 1
+        self.size += len(line.text or b"")
+        try:
+            interaction = parse_line(line, default_time)
+        except MalformedLineError as exc:
+            self.malformed.append((line.number, str(exc)))
+        else:
+            self.batches.setdefault(interaction.agent_id, []).append((line.number, interaction))
 
 
 async def import_lines(
@@ -84,19 +95,14 @@ async def import_lines(
 def _windows(lines: Iterable[Line], default_time: datetime, strict: bool) -> Iterator[_Window]:
     window = _Window()
     for line in lines:
-        window.lines += 1
-        window.size += len(line.text or b"")
-        try:
-            interaction = parse_line(line, default_time)
-        except MalformedLineError as exc:
-            window.malformed.append((line.number, str(exc)))
-            if strict:
-                break
-        else:
-            window.batches.setdefault(interaction.agent_id, []).append((line.number, interaction))
-        if window.lines >= WINDOW_LINES or window.size >= WINDOW_BYTES:
+        window.take(line, default_time)
+        del line  # it may be large, and lives on in the window
+        stop = strict and window.malformed
+        if stop or window.lines >= WINDOW_LINES or window.size >= WINDOW_BYTES:
             yield window
             window = _Window()
+        if stop:
+            return
     if window.lines:
         yield window
 

@@ -64,8 +64,10 @@ class Input:
             if line is None:
                 return
             number = line.number
-            if line.text is None or line.text.strip():
-                yield line
+            taken = [line] if line.text is None or not line.text.isspace() else []
+            del line  # a long one shall not live on here while it is worked on
+            while taken:
+                yield taken.pop()
 
 
 def _read_line(stream: BinaryIO, number: int) -> Line | None:
