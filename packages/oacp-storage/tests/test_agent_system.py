@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from oacp_storage_core import MemoryStorage, StorageBackend, StorageWrapper, Turn
 
 from oacp_storage.agent_system import AgentSystem, Contribution, Message
 from oacp_storage.demo.library import PASSAGES, QUESTIONS
 from oacp_storage.demo.team import MAX_WORDS, make_team, sentences, words
+from oacp_storage_core import MemoryStorage, StorageBackend, StorageWrapper, Turn
 
 TASKS = [{"question": question} for question in QUESTIONS]
 
@@ -39,8 +39,7 @@ class FourMethods(StorageBackend):
 async def work(storage: StorageBackend, turns: int | None = None) -> list[Message]:
     """A new system over the storage; it is dropped after that many turns."""
     said = []
-    agents, running = make_team(), None
-    system = AgentSystem(agents=agents, storage=storage)
+    system = AgentSystem(agents=make_team(), storage=storage)
     running = system.run(TASKS)
     async for message in running:
         said.append(message)

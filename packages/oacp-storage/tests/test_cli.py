@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from oacp_command import PROGRAM, Ran, call, environment, run
 
+from oacp_command import PROGRAM, Ran, call, environment, run
 from oacp_storage.cli import COMMANDS
 
 

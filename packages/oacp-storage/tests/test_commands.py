@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import zstandard
-from oacp_command import call, environment, run
-from oacp_storage_core import Damage, MemoryStorage, Storage, open_storage
 
+from oacp_command import call, environment, run
 from oacp_storage.importing import SHOWN
+from oacp_storage_core import Damage, MemoryStorage, Storage, open_storage
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
+from oacp_storage import copying
+from oacp_storage.copying import SHOWN, Comparison, compare_storages, copy_storage
 from oacp_storage_core import (
     Document,
     DuplicateIdError,
@@ -20,9 +23,6 @@ from oacp_storage_core import (
     adapt,
 )
 from oacp_storage_core.backend import StorageBackend
-
-from oacp_storage import copying
-from oacp_storage.copying import SHOWN, Comparison, compare_storages, copy_storage
 
 THEN = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oacp_command import Ran, call, run
-from oacp_storage_core import Interaction, open_storage
 
+from oacp_command import Ran, call, run
 from oacp_storage.demo.library import QUESTIONS
+from oacp_storage_core import Interaction, open_storage
 
 TURNS = 51
 """How many turns the team takes for its questions."""

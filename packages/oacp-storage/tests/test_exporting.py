@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oacp_storage_core import CorruptDataError, Interaction, MemoryStorage, StorageWrapper
 
 from oacp_storage.exporting import SHOWN, export_lines, has_agent, replaced
+from oacp_storage_core import CorruptDataError, Interaction, MemoryStorage, StorageWrapper
 
 
 async def exported(storage: Any, **options: Any) -> list[dict[str, Any]]:
@@ -120,9 +120,14 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file(failure: BaseException, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(type(failure)), replaced(path) as stream:
-        stream.write(b"new")
-        raise failure
+
+    def write() -> None:
+        with replaced(path) as stream:
+            stream.write(b"new")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write()
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from oacp_storage_core import Interaction, MemoryStorage, StorageTimeoutError, StorageWrapper, Turn
 
 from oacp_storage import importing
 from oacp_storage.importing import SHOWN, ImportSummary, import_lines
 from oacp_storage.lines import Line
+from oacp_storage_core import Interaction, MemoryStorage, StorageTimeoutError, StorageWrapper, Turn
 
 NOW = datetime(2025, 1, 31, tzinfo=UTC)
 
@@ -114,7 +114,7 @@ async def test_an_id_that_is_taken_is_reported_with_its_line() -> None:
 
 @pytest.mark.asyncio
 async def test_malformed_lines_are_counted_and_the_first_are_named(small_windows: None) -> None:
-    items = [said("a", place) if place % 2 else "garbage" for place in range(100)]
+    items: list[dict[str, Any] | str] = [said("a", place) if place % 2 else "garbage" for place in range(100)]
     async with MemoryStorage() as storage:
         summary = await do_import(storage, items)
         assert counts(summary) == (100, 50, 0, 50)
@@ -124,7 +124,7 @@ async def test_malformed_lines_are_counted_and_the_first_are_named(small_windows
 
 @pytest.mark.asyncio
 async def test_strict_stops_at_the_first_and_keeps_what_came_before(small_windows: None) -> None:
-    items = [said("a", 1), said("b", 2), "garbage", said("a", 3), "garbage"]
+    items: list[dict[str, Any] | str] = [said("a", 1), said("b", 2), "garbage", said("a", 3), "garbage"]
     async with MemoryStorage() as storage:
         summary = await do_import(storage, items, strict=True)
         assert counts(summary) == (3, 2, 0, 1)

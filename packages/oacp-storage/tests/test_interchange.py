@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oacp_storage_core import Interaction
-from oacp_storage_core.payload import encode
 
 from oacp_storage.interchange import MalformedLineError, format_line, parse_line
 from oacp_storage.lines import Line
+from oacp_storage_core import Interaction
+from oacp_storage_core.payload import encode
 
 NOW = datetime(2025, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -87,7 +87,7 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
             '{"agent_id": "x", "interaction": {"a": %s}}' % ("9" * 4301),
             "an integer has more than 4,300 digits",
         ),
-        ('{"agent_id": "x", "interaction": %s1%s}' % ('{"a":' * 97, "}" * 97), "96"),
+        ('{"agent_id": "x", "interaction": ' + '{"a":' * 97 + "1" + "}" * 98, "96"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"agent_id": "x", "interaction": {}, "sequence": 1}', "unknown field 'sequence'"),
         ('{"agent_id": "x", "interaction": {}, "timestamp": 1706700000}', "must be ISO 8601 text, not int"),

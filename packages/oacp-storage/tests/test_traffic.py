@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from oacp_command import PROGRAM, environment, run
 
 TRAFFIC = Path(__file__).resolve().parents[4] / "shared" / "data" / "interactions.jsonl.gz"

@@ -11,7 +11,7 @@ with the same tasks: the states tell where the team was, the logs what was said,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -50,7 +50,7 @@ class AgentSystem:
         self.agents = list(agents)
         self.storage = adapt(storage)
 
-    async def run(self, tasks: Sequence[dict[str, Any]]) -> AsyncIterator[Message]:
+    async def run(self, tasks: Sequence[dict[str, Any]]) -> AsyncGenerator[Message, None]:
         """Work through the tasks, from where the team was; yields each message once it is kept."""
         number, said = await self._resume()
         for current, task in enumerate(tasks[number:], start=number):
@@ -75,7 +75,7 @@ class AgentSystem:
 
     async def _work_on(
         self, number: int, task: dict[str, Any], said: list[Message]
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Ask the agents in turn, beginning after the last speaker, until one says that the task is done."""
         names = [agent.name for agent in self.agents]
         place = names.index(said[-1]["agent"]) + 1 if said else 0

@@ -40,9 +40,8 @@ def import_(
     it was. Malformed lines are reported and left out; the exit status is then 1.
     """
     begun = time.monotonic()
-    with open_input(file) as source:
-        with _interruptible():
-            summary = asyncio.run(_import(source, to, strict))
+    with open_input(file) as source, _interruptible():
+        summary = asyncio.run(_import(source, to, strict))
     for number, reason in summary.reasons:
         sys.stderr.write(f"line {number}: {visible(reason)}\n")
     if summary.malformed > len(summary.reasons):
