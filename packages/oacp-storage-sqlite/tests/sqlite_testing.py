@@ -16,6 +16,7 @@ from oacp_storage_sqlite.database import Settings
 from oacp_storage_sqlite.engine import SQLiteEngine
 from oacp_storage_sqlite.schema import SCHEMA, Schema
 
+HERE = str(Path(__file__).parent)
 AT_US = 1_700_000_000_000_000
 
 
@@ -95,7 +96,7 @@ def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH"))))},
     )
 
 

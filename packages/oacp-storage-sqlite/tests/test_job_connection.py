@@ -105,7 +105,12 @@ async def test_closing_waits_for_jobs_and_ends_the_thread(tmp_path: Path) -> Non
     before = threads()
     closed: list[str] = []
     connection = JobConnection(connect(tmp_path / "a.db"), closed=lambda: closed.append("closed"))
-    slow = asyncio.ensure_future(connection.perform(lambda _: time.sleep(0.05) or closed.append("slow")))
+
+    def slow_job(_: sqlite3.Connection) -> None:
+        time.sleep(0.05)
+        closed.append("slow")
+
+    slow = asyncio.ensure_future(connection.perform(slow_job))
     await asyncio.sleep(0)
     await connection.close()
     await connection.close()
@@ -129,9 +134,13 @@ def test_a_loop_that_ended_meanwhile_hurts_nobody(tmp_path: Path, monkeypatch: p
     release, done = threading.Event(), threading.Event()
     connection: list[JobConnection] = []
 
+    def slow_job(_: sqlite3.Connection) -> None:
+        release.wait(10)
+        done.set()
+
     async def leave_in_the_middle() -> None:
         connection.append(JobConnection(connect(tmp_path / "a.db")))
-        job = connection[0].submit(lambda _: release.wait(10) and done.set())
+        job = connection[0].submit(slow_job)
         await asyncio.sleep(0.01)
         job.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -190,3 +191,12 @@ def test_too_much_to_ask_is_not_asked() -> None:
     assert filter_of(hint_of({"a": {"$in": list(range(101))}}), AGENT) == ("", [])
     assert filter_of(hint_of({"0.1.2": 1}), AGENT) == ("", [])
     assert filter_of(hint_of({"a": {"$ne": "x"}}), AGENT) == ("", [])
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 0.1, -0.0, 5e-324, 1e300, -1e300, 2**53 + 1])
+def test_numbers_are_compared_with_room_for_rounding(value: float) -> None:
+    """Not every SQLite rounds decimal digits exactly as Python does."""
+    _, (_, _, low, high, _) = filter_of(hint_of({"a": value}), AGENT)
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    assert math.nextafter(low, math.inf) < value < math.nextafter(high, -math.inf)

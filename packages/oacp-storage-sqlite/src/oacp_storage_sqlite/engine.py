@@ -30,7 +30,7 @@ from oacp_storage_sqlite.job_connection import JobConnection
 from oacp_storage_sqlite.opening import open_database
 from oacp_storage_sqlite.readers import ReaderPool
 from oacp_storage_sqlite.reading import Reader, in_one_view
-from oacp_storage_sqlite.retention import count_picked, give_back_pages, hide, sweep, trim
+from oacp_storage_sqlite.retention import count_picked, give_back_pages, has_hidden, hide, sweep, trim
 from oacp_storage_sqlite.schema import Schema, pragma
 from oacp_storage_sqlite.transaction import Transactions, Translated, retry
 from oacp_storage_sqlite.turns import Turn
@@ -69,9 +69,9 @@ class SQLiteEngine(Engine):
     async def open(self) -> Info:
         deadline = asyncio.get_running_loop().time() + self._timeout
         self._connection = JobConnection(self._connect, closed=self._turn.close)
-        pending = True
-        while pending:  # erasures that were interrupted
-            pending = await self._write(lambda connection: sweep(connection, None, _SWEEP_ROWS), deadline)
+        await self._connection.perform(lambda _: None)  # connects
+        while await self._read(has_hidden):  # erasures that were interrupted
+            await self._write(lambda connection: sweep(connection, None, _SWEEP_ROWS), deadline)
         return await self.inspect()
 
     async def close(self) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from oacp_storage_core import CorruptDataError, StorageConfigError, StorageConnectionError, StorageError
+from oacp_storage_core import (
+    CorruptDataError,
+    OutcomeUnknownError,
+    StorageConfigError,
+    StorageConnectionError,
+    StorageError,
+)
 from oacp_storage_engine import NotApplied
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL}
@@ -49,6 +55,17 @@ def described(exc: sqlite3.Error) -> str:
     """The error in SQLite's words, with the name of its code where it has one."""
     name = getattr(exc, "sqlite_errorname", "")
     return f"{exc} ({name})" if name else str(exc)
+
+
+def in_doubt(exc: sqlite3.Error, path: str) -> OutcomeUnknownError:
+    """The error for a commit of which nobody knows whether it is on the disk.
+
+    It is not tried again here: after a failed sync the system may report success for data that it has lost.
+    """
+    return OutcomeUnknownError(
+        f"{path}: {described(exc)}: the disk failed at the end of a commit, which may or may not be there; look at "
+        "the system's log, and repeat the call with the same ids"
+    )
 
 
 def translate(exc: sqlite3.Error, path: str) -> StorageError:

@@ -52,7 +52,7 @@ def inspect(connection: sqlite3.Connection, settings: Settings, writer: Written)
             "The file does not shrink after deletions: it was made without auto_vacuum. Close all storages and "
             "run `PRAGMA auto_vacuum = 2; VACUUM;` with the sqlite3 command once, or set auto_vacuum=False."
         )
-    durability = _durability(mode, writer.synchronous)
+    durability = durability_of(mode, writer.synchronous)
     file_system = _file_system(settings.path)
     if file_system in _NETWORK:
         warnings.append(
@@ -92,7 +92,8 @@ def faults(connection: sqlite3.Connection) -> list[Damage]:
     return found
 
 
-def _durability(mode: str, synchronous: int) -> Durability:
+def durability_of(mode: str, synchronous: int) -> Durability:
+    """What commits survive at this journal mode and ``PRAGMA synchronous``."""
     if mode in {"memory", "off"} or synchronous < _NORMAL:
         return "none"
     return "power-cut" if synchronous >= (_FULL if mode == "wal" else _EXTRA) else "crash"

@@ -58,7 +58,7 @@ class JobConnection(aiosqlite.Connection):
 
     async def perform(self, job: Job[T]) -> T:
         """Run the job and return what it returns. When the caller is cancelled, the job still ends."""
-        return await asyncio.shield(self.submit(job))
+        return await self.submit(job)
 
     def discard(self) -> None:
         """Close the raw connection, from within a job; the next job gets a new one."""

@@ -58,6 +58,11 @@ def hide(connection: sqlite3.Connection, place: Place, name_hash: bytes) -> Eras
     return Erased(interactions, states, learning, more=True)
 
 
+def has_hidden(connection: sqlite3.Connection) -> bool:
+    """Whether there are hidden agents whose rows are not all removed."""
+    return connection.execute(sql.ERASING).fetchone() is not None
+
+
 def sweep(connection: sqlite3.Connection, name_hash: bytes | None, limit: int) -> bool:
     """Remove up to ``limit`` rows of hidden agents of this name, or of any; whether there are more."""
     until = time.monotonic() + _STEP_SECONDS

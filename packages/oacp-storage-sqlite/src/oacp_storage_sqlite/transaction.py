@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from oacp_storage_core import StorageConnectionError
-from oacp_storage_engine import NotApplied, Rejected, Unknown
+from oacp_storage_engine import NotApplied, Rejected
 from oacp_storage_sqlite.database import Settings
-from oacp_storage_sqlite.faults import is_busy, is_io_error, leaves_doubt, translate
+from oacp_storage_sqlite.faults import in_doubt, is_busy, is_io_error, leaves_doubt, translate
 from oacp_storage_sqlite.schema import Schema
 from oacp_storage_sqlite.turns import Turn, pause
 
@@ -48,8 +48,8 @@ class Transactions:
         """``work(connection)`` between BEGIN and COMMIT; durable when it returns.
 
         ``deadline`` is a time of ``time.monotonic``. Raises ``NotApplied`` when the database was locked until
-        then, ``Unknown`` when the disk failed in the middle of the commit, ``Rejected`` for numbers that SQLite
-        does not hold, and other ``StorageError``s; nothing was written then, ``Unknown`` aside.
+        then, ``OutcomeUnknownError`` when the disk failed at the end of the commit, ``Rejected`` for numbers that
+        SQLite does not hold, and other ``StorageError``s, when nothing was written.
         """
         if time.monotonic() >= deadline:
             raise NotApplied(
@@ -81,7 +81,7 @@ class Transactions:
             if isinstance(exc, sqlite3.Error) and is_io_error(exc):
                 self._discard()  # with a new connection everything is read anew
                 if leaves_doubt(exc):
-                    raise Unknown(str(translate(exc, self._settings.path))) from exc
+                    raise in_doubt(exc, self._settings.path) from exc
             raise
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
