@@ -9,10 +9,9 @@ import asyncio
 import gc
 import random
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
@@ -21,36 +20,10 @@ from memory_engine import FakeStorage, MemoryStore
 from oacp_storage_core import Interaction, StorageClosedError, StorageError
 from oacp_storage_engine import Unit, group_commit, log_iterators, storage
 from oacp_storage_engine.group_commit import GroupCommit
+from simulated_calls import Calls, Operation
 from virtual_loop import START, Deadlock, VirtualLoop
 
 Payload = dict[str, Any]
-
-
-@dataclass(eq=False)
-class Operation:
-    """One call of one storage: what was asked, and how it ended. Times are ticks of the truth's clock."""
-
-    number: int
-    name: str
-    storage: "SimulatedStorage"
-    slot: tuple[str | None, str]
-    arguments: dict[str, Any] = field(default_factory=dict)
-    began: int = 0
-    ended: int | None = None
-    seconds: float = 0.0
-    sent: bool = False
-    task: str = ""
-    lost: bool = False
-    result: Any = None
-    error: BaseException | None = None
-
-    @property
-    def acknowledged(self) -> bool:
-        return self.ended is not None and self.error is None
-
-    def __repr__(self) -> str:
-        ended = f"{self.result!r}" if self.acknowledged else f"{self.error!r}" if self.ended else "no end"
-        return f"#{self.number} {self.name}{self.slot} {self.arguments} [{self.began}..{self.ended}] {ended}"
 
 
 @dataclass(eq=False)
@@ -71,7 +44,6 @@ class SimulatedStorage(FakeStorage):
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.closed_at: tuple[int, int] | None = None
         super().__init__(world.store, timeout=world.timeout)
 
     def _make_engine(self) -> FaultyEngine:
@@ -99,6 +71,8 @@ class World:
         self.faults = Faults(rng, {} if self.quiet else _draw_rates(rng), rng.choice([0.001, 0.05, 1.0]))
         self.storages = [SimulatedStorage(self) for _ in range(rng.choice([1, 1, 2]))]
         self.operations: list[Operation] = []
+        self.calls = Calls(rng)
+        self.closings: dict[FakeStorage, int] = {}
         self.watchers = [
             Watcher(rng.choice(self.agents), rng.choice([0, 0, None])) for _ in range(rng.randint(1, 3))
         ]
@@ -217,11 +191,10 @@ class World:
                 await self._close(self.rng.choice(self.storages))
 
     async def _close(self, closing: SimulatedStorage) -> None:
-        began = self.truth.tick()
+        self.closings.setdefault(closing, self.truth.tick())
         if closing in self.storages:
             self.storages[self.storages.index(closing)] = SimulatedStorage(self)
         await closing.close()
-        closing.closed_at = (began, self.truth.tick())
         for operation in self.operations:
             lost = operation.lost or operation.name == "update"  # which may be in the caller's own code
             if operation.storage is closing and operation.ended is None and not lost:
@@ -264,33 +237,24 @@ class World:
         await asyncio.wait(mine)
 
     async def _do_something(self) -> None:
-        names, weights = zip(*_OPERATIONS.items(), strict=True)
-        name = self.rng.choices(names, weights)[0]
-        agent = self.rng.choice(self.agents)
+        name, slot = self.calls.draw(self.agents)
         if name == "turn":
-            number = len(self.operations)
-            ids = [f"turn-{number}-{i}" for i in range(self.rng.randint(1, 2))]
+            ids = [f"turn-{len(self.operations)}-{i}" for i in range(self.rng.randint(1, 2))]
             for _ in range(3):  # repeated with the same ids until it is known to be stored
-                operation = await self._do("turn", (agent, ""), ids=ids)
-                if operation is None or operation.acknowledged:
+                operation = await self._do("turn", slot, ids=ids)
+                if operation.acknowledged:
                     return
         else:
-            key = "" if name in _OF_AGENTS else self.rng.choice(["k", "l"])
-            kind = self.rng.choice(["state", "learning", "system"]) if name in _OF_DOCUMENTS else None
-            if kind is not None:
-                slot = (None, key or "k") if kind == "system" else (agent, "" if kind == "state" else key)
-            else:
-                slot = (agent, "")
             await self._do(name, slot)
 
-    async def _do(self, name: str, slot: tuple[str | None, str], **arguments: Any) -> Operation | None:
-        """Make one call and record how it ended. None when it was cancelled and the caller should end too."""
+    async def _do(self, name: str, slot: tuple[str | None, str], **arguments: Any) -> Operation:
+        """Make one call and record how it ended; only cancellation comes out of it."""
         number = len(self.operations)
         operation = Operation(number, name, self.rng.choice(self.storages), slot, arguments)
         task = asyncio.current_task()
         operation.task = task.get_name() if task is not None else ""
         self.operations.append(operation)
-        call = getattr(_Calls(self), name)
+        call = getattr(self.calls, name)
         token = CURRENT.set(operation)
         operation.began = self.truth.tick()
         begun = asyncio.get_running_loop().time()
@@ -327,122 +291,6 @@ class World:
             return asyncio.get_running_loop().time() - begun
         except RuntimeError:  # destroyed with its loop
             return 0.0
-
-
-class _Calls:
-    """The calls, by name. Each payload has a key ``k`` of its own."""
-
-    def __init__(self, world: World) -> None:
-        self._rng = world.rng
-
-    def payload(self, key: str, **more: Any) -> Payload:
-        poison = {"poison": True} if self._rng.random() < 0.02 else {}
-        return {"k": key, **more, **poison}
-
-    async def append(self, op: Operation) -> Any:
-        agent = op.slot[0] or ""
-        payload = op.arguments["payload"] = self.payload(f"{op.number}")
-        return await op.storage.store_interaction(agent, payload)
-
-    async def append_given(self, op: Operation) -> Any:
-        agent = op.slot[0] or ""
-        name = f"id-{self._rng.randrange(6)}"
-        payload = {"k": name} if self._rng.random() < 0.9 else {"k": f"{name}-other"}
-        op.arguments |= {"id": name, "payload": payload}
-        return await op.storage.store_interaction(agent, payload, interaction_id=name)
-
-    async def batch(self, op: Operation) -> Any:
-        agent = op.slot[0] or ""
-        payloads = [self.payload(f"{op.number}.{i}") for i in range(self._rng.randint(2, 4))]
-        op.arguments["payloads"] = payloads
-        return await op.storage.store_interactions(agent, payloads)
-
-    async def turn(self, op: Operation) -> Any:
-        agent, ids = op.slot[0] or "", op.arguments["ids"]
-        records = [Interaction(agent, one, 0, datetime.now(UTC), {"k": one}) for one in ids]
-        state = {"k": f"{op.number}", "n": 0}
-        op.arguments["state"] = state
-        return await op.storage.record_turn(agent, interactions=records, state=state, learning={"t": state})
-
-    async def put(self, op: Operation) -> Any:
-        payload = op.arguments["payload"] = self.payload(f"{op.number}", n=0)
-        expected = op.arguments["expected"] = self._rng.choice([None, None, 0, 1, 2, 3])
-        return await _method(op, "store")(payload, expected_version=expected)
-
-    async def remove(self, op: Operation) -> Any:
-        expected = op.arguments["expected"] = self._rng.choice([None, 1, 2])
-        return await _method(op, "delete")(expected_version=expected)
-
-    async def update(self, op: Operation) -> Any:
-        async def change(data: Payload | None) -> Payload | None:
-            if self._rng.random() < 0.5:
-                await asyncio.sleep(self._rng.random() * 0.01)
-            data = data or {"n": 0}
-            data["n"] += 1  # in place, as users do
-            data["k"] = f"{op.number}"
-            data.pop("poison", None)
-            return data
-
-        return await _method(op, "update")(change)
-
-    async def get(self, op: Operation) -> Any:
-        return await _method(op, "get", "_document")()
-
-    async def newest(self, op: Operation) -> Any:
-        limit = op.arguments["limit"] = self._rng.choice([1, 5, 1000])
-        return await op.storage.get_interactions(op.slot[0] or "", limit)
-
-    async def log(self, op: Operation) -> Any:
-        return [one async for one in op.storage.iter_interactions(op.slot[0] or "")]
-
-    async def count(self, op: Operation) -> Any:
-        return await op.storage.count_interactions(op.slot[0] or "")
-
-    async def list_agents(self, op: Operation) -> Any:
-        return await op.storage.list_agents()
-
-    async def trim(self, op: Operation) -> Any:
-        keep = op.arguments["keep"] = self._rng.randint(0, 10)
-        return await op.storage.delete_interactions(op.slot[0] or "", keep_last=keep)
-
-    async def erase(self, op: Operation) -> Any:
-        return await op.storage.delete_agent(op.slot[0] or "")
-
-    async def health(self, op: Operation) -> Any:
-        return await op.storage.health()
-
-    async def verify(self, op: Operation) -> Any:
-        return [damage async for damage in op.storage.verify()]
-
-
-_OPERATIONS = {
-    "append": 30,
-    "append_given": 12,
-    "batch": 8,
-    "turn": 8,
-    "put": 10,
-    "remove": 3,
-    "update": 8,
-    "get": 6,
-    "newest": 6,
-    "count": 2,
-    "list_agents": 1,
-    "trim": 2,
-    "erase": 1.5,
-    "health": 1,
-    "verify": 0.5,
-}
-_OF_DOCUMENTS = {"put", "remove", "update", "get"}
-_OF_AGENTS = {"append", "append_given", "batch", "newest", "count", "trim", "erase"}
-
-
-def _method(op: Operation, verb: str, suffix: str = "") -> Callable[..., Awaitable[Any]]:
-    """The method of the operation's kind of document, with agent and key given."""
-    agent, key = op.slot
-    kind = "system_state" if agent is None else "learning_data" if key else "agent_state"
-    method = getattr(op.storage, f"{verb}_{kind}{suffix}")
-    names = [name for name in (agent, key) if name]
-    return lambda *arguments, **options: method(*names, *arguments, **options)
 
 
 def _draw_rates(rng: random.Random) -> dict[str, float]:

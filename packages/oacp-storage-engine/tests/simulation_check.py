@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from engine_simulation import Operation, Watcher, World
+from engine_simulation import Watcher, World
 from faulty_engine import POISON, Committed, Hidden, Removed, bodies_of
 from oacp_storage_core import (
     Document,
@@ -24,6 +24,7 @@ from oacp_storage_core import (
     VersionConflictError,
 )
 from oacp_storage_engine import Applied, Conflict, DocRef, Duplicate, Outcome, Rejected, Unit
+from simulated_calls import Operation
 
 READS = {"get", "newest", "log", "count", "list_agents", "health", "verify"}
 STEPPED = {"trim", "erase", "update", "verify"}  # several steps, each with a timeout of its own
@@ -207,13 +208,12 @@ class _Check:
             yield "refused because of what others wrote"
         if isinstance(error, OutcomeUnknownError) and not op.sent:
             yield "of unknown outcome, and was never sent"
-        if isinstance(error, StorageClosedError) and op.storage.closed_at is None and not self.is_closing(op):
-            yield "told that the storage is closed"
+        if isinstance(error, StorageClosedError):
+            closing = self.world.closings.get(op.storage)
+            if closing is None or (closing > op.began and op.name not in ("update", "verify")):
+                yield f"told that the storage is closed, which began at {closing}"
         if self.world.quiet and isinstance(error, StorageTimeoutError | OutcomeUnknownError):
             yield "failed, though nothing went wrong"
-
-    def is_closing(self, op: Operation) -> bool:
-        return op.storage not in self.world.storages
 
     def is_poisoned(self, op: Operation) -> bool:
         units = [unit for unit, of in self.world.truth.units.values() if of is op]

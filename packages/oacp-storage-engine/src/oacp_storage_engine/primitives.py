@@ -195,7 +195,10 @@ class Unknown(StorageError):
 
 
 class Rejected(StorageError):
-    """The store surely changed nothing and will refuse this content again; other units may pass."""
+    """The store surely changed nothing and refuses this content whenever it arrives; other units may pass.
+
+    A group is then sent again in halves under new attempts, so receipts must be looked up before refusing.
+    """
 
 
 class Engine(ABC):
@@ -205,13 +208,17 @@ class Engine(ABC):
     same lane; reads and the other primitives any number of times at once. Each call may be cancelled, and
     must then leave the engine usable: what runs in a thread or transaction is finished or rolled back.
 
-    **Attempts.** ``commit``, ``trim`` and ``erase`` carry an attempt id. The same id again, after
+    **Attempts.** ``commit``, ``trim``, ``drop_covered`` and ``erase`` carry an attempt id. The same id again, after
     ``Unknown``, must have its effect once and return the first outcome; receipts are kept ten minutes.
-    Embedded stores, where no reply can be lost, may ignore it.
+    Embedded stores, where no reply can be lost, may ignore it. After ``NotApplied`` the same id may come with
+    other units.
 
     **Deadlines.** Writing primitives get a ``deadline``, a time of the running loop's clock: by then they
     must have ended, with ``NotApplied`` if nothing was sent and ``Unknown`` if something was. Reads are
     cancelled from outside when their time is over.
+
+    **Endings.** ``close`` ends an engine properly, ``abandon`` when there is no loop left to do so in. A program
+    may end without either: threads and connections must not keep the interpreter from exiting.
 
     **Errors.** ``NotApplied``, ``Unknown``, ``Rejected`` as described there; any other ``StorageError`` is
     final and surely wrote nothing. Drivers' exceptions never leave an engine; no message shows a password.
@@ -243,8 +250,10 @@ class Engine(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Drop everything without awaiting: the loop has ended, or this is a forked child.
+        """Drop everything without awaiting: the loop has ended or is paused, or this is a forked child.
 
+        It may come at any moment, also while opening, or after a ``close`` that took too long; calls that are under
+        way end with ``NotApplied`` or ``Unknown`` if their loop ever goes on. Never raises.
         In a child, descriptors and threads shared with the parent must not be written to or shut down.
         """
 
@@ -337,8 +346,9 @@ class Engine(ABC):
     def signals(self) -> AsyncIterator[str | None]:
         """Wakes watchers: an agent that may have new records, or None for any; without end.
 
-        Spurious signals are harmless and missed ones are not; after a lost connection it yields None.
-        Commits through this very engine need not be signalled. Iterated only while somebody watches.
+        Yields None as soon as it listens, and again after each lost connection, because what was committed before is
+        found by reading. Spurious signals are harmless, missed ones are not. Commits through this very engine need
+        not be signalled. Iterated only while somebody watches, once at a time, and cancelled from outside.
         """
 
     @abstractmethod

@@ -79,7 +79,8 @@ class EngineStorage(Documents, Writing, Storage):
 
     - ``namespace``: whose data this is (``[a-z0-9_-]{1,64}``); other namespaces are invisible.
     - ``coerce``: turn the usual non-JSON values into JSON instead of refusing them.
-    - ``timeout``: seconds that one call may take, opening included.
+    - ``timeout``: seconds that one call may take, opening included. What takes several steps (deletions, updates,
+      reading page by page) has them for each step.
     """
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
@@ -125,10 +126,12 @@ class EngineStorage(Documents, Writing, Storage):
                 interaction, coerce=self._coerce, interaction_id=interaction_id, timestamp=timestamp
             )
             unit = Unit(agent, (_append(agent, new),))
-            outcome = await lane.submit(unit, len(new.body), deadline)
+            name, size = new.id, len(new.body)
+            del new  # and with it the decoded copy, while the unit waits
+            outcome = await lane.submit(unit, size, deadline)
         if not isinstance(outcome, Applied):
             raise self._refusal(unit, outcome)
-        return new.id
+        return name
 
     async def store_interactions(
         self, agent_id: str, interactions: Sequence[Mapping[str, Any] | Interaction]
