@@ -138,10 +138,14 @@ async def remove_everything(setting: Setting) -> None:
 
 
 async def _empty(storage: Storage, prefix: str) -> None:
-    while agents := await storage.list_agents(prefix=prefix):
-        for agent_id in agents:
-            await storage.delete_agent(agent_id)
+    last = None  # lists are read on by what came last: what cannot be deleted is not tried again
+    while agents := await storage.list_agents(prefix=prefix, after=last):
+        for last in agents:
+            await storage.delete_agent(last)
     if Capability.SYSTEM_STATE in storage.capabilities:
-        while documents := await storage.list_system_state(prefix=prefix):
-            for document in documents:
-                await storage.delete_system_state(document.key)
+        last = None
+        while documents := await storage.list_system_state(prefix=prefix, after=last):
+            for last in (document.key for document in documents):
+                await storage.delete_system_state(last)
+    left = len(await storage.list_agents(prefix=prefix))
+    assert not left, f"{left} agents could not be deleted"

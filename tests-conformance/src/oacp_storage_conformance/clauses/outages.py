@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from oacp_storage_conformance.setting import tampered
 from oacp_storage_core import (
     Capability,
     OutcomeUnknownError,
+    Storage,
     StorageConnectionError,
     StorageError,
     StorageTimeoutError,
@@ -38,7 +41,6 @@ class OutagesClause:
         """
         agent, writers, each = place.name("ann"), 12, 25
         fate: dict[tuple[int, int], BaseException | None] = {}
-        done = asyncio.Event()
 
         async def write(by: int) -> None:
             for n in range(each):
@@ -48,20 +50,10 @@ class OutagesClause:
                 except StorageError as exc:
                     fate[by, n] = exc
 
-        async def cut() -> None:
-            dice = random.Random(place.setting.seed)  # noqa: S311 - no secret
-            while not done.is_set():
-                await asyncio.sleep(dice.uniform(0.001, 0.02))
-                tampered(place.setting, "cut_connections")
-
-        cutting = asyncio.ensure_future(cut())
-        try:
+        async with _cutting(place):
             await soon(
                 asyncio.gather(*(write(by) for by in range(writers))), "appends over lost connections", 100
             )
-        finally:
-            done.set()
-            await cutting
         await place.reopen()
         log = await place.log(agent)
         assert sequences(log) == list(range(1, len(log) + 1))
@@ -82,19 +74,9 @@ class OutagesClause:
 
         Look at: a write that is sent again and finds its own version.
         """
-        agent, count = place.name("ann"), 60
-        done, unknown = asyncio.Event(), 0
-
-        async def cut() -> None:
-            dice = random.Random(place.setting.seed)  # noqa: S311 - no secret
-            while not done.is_set():
-                await asyncio.sleep(dice.uniform(0.001, 0.02))
-                tampered(place.setting, "cut_connections")
-
-        cutting = asyncio.ensure_future(cut())
-        counted = 0
-        try:
-            for _ in range(count):
+        agent, counted, unknown = place.name("ann"), 0, 0
+        async with _cutting(place):
+            for _ in range(60):
                 try:
                     await soon(place.storage.update_agent_state(agent, _increment), "an update", 60)
                     counted += 1
@@ -102,12 +84,37 @@ class OutagesClause:
                     unknown += 1
                 except StorageError:
                     continue
-        finally:
-            done.set()
-            await cutting
         await place.reopen()
         state = await place.storage.get_agent_state(agent) or {"n": 0}
+        assert counted, "nothing was acknowledged"
         assert counted <= state["n"] <= counted + unknown
+
+    @clause(OUTCOME, NETWORK, Capability.RETENTION, Capability.AGENTS, tamper=True)
+    async def test_lost_connections_repeat_no_deletion(self, place: Place) -> None:
+        """Deletes included: a deletion that was sent again tells what it deleted, and deletes nothing that came later.
+
+        Look at: the outcome in the receipt; a deletion that runs twice finds nothing and returns 0.
+        """
+        rounds, told = 20, 0
+        async with _cutting(place):
+            for n in range(rounds):
+                agent = place.name(f"ann {n}")
+                for i in range(4):
+                    await _until_stored(place.storage, agent, i)
+                try:
+                    assert (
+                        await soon(
+                            place.storage.delete_interactions(agent, ids=["id 1", "id 2"]), "a deletion", 60
+                        )
+                        == 2
+                    )
+                    assert (await soon(place.storage.delete_agent(agent), "a deletion", 60)).interactions == 2
+                    told += 1
+                except StorageError:
+                    continue
+                await _until_stored(place.storage, agent, 9)
+                assert await _until_read(place.storage, agent) == [{"n": 9}]
+        assert told, "nothing was acknowledged"
 
     @clause(HEALTH, NETWORK, tamper=True)
     async def test_an_absent_server_is_not_ok(self, place: Place) -> None:
@@ -178,11 +185,39 @@ class OutagesClause:
         assert sequences(found) == list(range(1, count + 1))
 
 
+@asynccontextmanager
+async def _cutting(place: Place) -> AsyncIterator[None]:
+    """Connections are cut again and again, at random moments, while the block runs."""
+    dice = random.Random(place.setting.seed)  # noqa: S311 - no secret
+
+    async def cut() -> None:
+        while True:
+            await asyncio.sleep(dice.uniform(0.001, 0.02))
+            await asyncio.to_thread(tampered, place.setting, "cut_connections")
+
+    tampered(place.setting, "cut_connections")  # where the tamper cannot do that, the test ends here
+    cutting = asyncio.ensure_future(cut())
+    try:
+        yield
+    finally:
+        cutting.cancel()
+        await asyncio.wait([cutting])
+
+
+async def _until_read(storage: Storage, agent: str) -> list[dict[str, Any]]:
+    """The agent's interactions, as soon as they can be read."""
+    while True:
+        try:
+            return await storage.get_interactions(agent)
+        except StorageError:
+            continue
+
+
 def _increment(data: dict[str, Any] | None) -> dict[str, Any]:
     return {"n": (data or {"n": 0})["n"] + 1}
 
 
-async def _until_stored(storage: Any, agent: str, n: int) -> None:
+async def _until_stored(storage: Storage, agent: str, n: int) -> None:
     """Append under an id of its own until that is acknowledged: repeating it changes nothing."""
     while True:
         try:
