@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from oacp_storage_file.disk import Disk, make_directories, read_file, remove_tree
 from oacp_storage_file.journal_format import FileRemoval, LogWrite, Write
@@ -24,12 +23,6 @@ _BLOCK = 1024 * 1024
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK, errno.EACCES}
 
 
-class Copied(NamedTuple):
-    """What was copied rather than linked, and must be compared at the end: file to size."""
-
-    sizes: dict[str, int]
-
-
 class Backup:
     """One backup being made in ``target``, a directory on the same file system that does not exist yet."""
 
@@ -38,7 +31,8 @@ class Backup:
         self._disk = store.disk
         self._source = store.layout
         self._target = Layout(target)
-        self._copied: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._copied: dict[str, int] = {}  # their sizes; all others are links
         self._unsynced: set[str] = set()  # what was written after the last checkpoint
 
     def take(self) -> int:
@@ -47,6 +41,7 @@ class Backup:
         if counter is None:  # files were replaced meanwhile: once more, with everybody waiting
             remove_tree(self._disk, self._target.root)
             self._copied.clear()
+            self._taken.clear()
             with self._store.locked():
                 self._store.checkpoint()
                 self._copy_all()
@@ -117,19 +112,18 @@ class Backup:
         source, target = self._source.absolute(file), self._target.absolute(file)
         self._drop(file)
         make_directories(self._disk, os.path.dirname(target))
-        if self._is_last_segment(file):
-            self._copied[file] = copy_file(self._disk, source, target, 0)
-            self._unsynced.add(file)
-            return
         try:
-            self._disk.link(source, target)
+            if self._is_last_segment(file):
+                self._copy_rest(file, 0)
+            else:
+                self._disk.link(source, target)
         except FileNotFoundError:
-            return  # removed meanwhile, which the journal says too
+            return  # removed meanwhile
         except OSError as exc:
             if exc.errno not in _NO_LINKS:
                 raise
-            self._copied[file] = copy_file(self._disk, source, target, 0)
-            self._unsynced.add(file)
+            self._copy_rest(file, 0)
+        self._taken.add(file)
 
     def _is_last_segment(self, file: str) -> bool:
         directory, _, name = file.rpartition("/")
@@ -140,6 +134,7 @@ class Backup:
         return not any(other is not None and other > first for other in others)
 
     def _drop(self, file: str) -> None:
+        self._taken.discard(file)
         self._copied.pop(file, None)
         self._unsynced.discard(file)
         try:
@@ -165,9 +160,31 @@ class Backup:
                 self._unsynced.add(file)
             else:
                 self._copy_rest(file, min(kept, self._copied[file]))
-        for file, size in self._copied.items():
-            if os.stat(self._source.absolute(file)).st_size != size and file not in lengths:
-                self._copy_rest(file, 0)  # a commit was undone while it was copied
+        for file, size in list(self._copied.items()):
+            if file in lengths:
+                continue
+            try:
+                now = os.stat(self._source.absolute(file)).st_size
+            except FileNotFoundError:
+                self._drop(file)  # of a commit that failed while it was copied
+                continue
+            if now != size:
+                self._copy_rest(file, 0)
+        for file in self._shared_last_segments():
+            self._drop(file)
+            self._copy_rest(file, 0)
+            self._taken.add(file)
+
+    def _shared_last_segments(self) -> list[str]:
+        """Last segments that are linked although the store may still write to them."""
+        last: dict[str, int] = {}
+        for file in self._taken:
+            directory, _, name = file.rpartition("/")
+            first = segment_first(name)
+            if first is not None:
+                last[directory] = max(first, last.get(directory, 0))
+        segments = (f"{directory}/{segment_name(first)}" for directory, first in last.items())
+        return [file for file in segments if file not in self._copied]
 
     def _copy_rest(self, file: str, start: int) -> None:
         source, target = self._source.absolute(file), self._target.absolute(file)

@@ -156,15 +156,17 @@ def _at(data: bytes, position: int, base: int) -> Found | None:
 def _group(data: bytes, position: int, base: int) -> Group | Torn | None:
     """The group at a position, None when its header is damaged."""
     match = _PREFIX.match(data, position)
-    start = position + PREFIX_SIZE
-    end_of_line = data.find(b"\n", start)
-    header = data[start : end_of_line + 1] if end_of_line >= 0 else data[start:]
-    if _unwritten(header, base + start):
-        return Torn(base + position)
     if match is None:
         return None
+    start = position + PREFIX_SIZE
+    end_of_line = data.find(b"\n", start)
     if end_of_line < 0:
-        return Torn(base + position) if len(header) < int(match[1], 16) else None
+        header = data[start : start + int(match[1], 16)]
+        torn = len(header) < int(match[1], 16) or _unwritten(header, base + start)
+        return Torn(base + position) if torn else None
+    header = data[start : end_of_line + 1]
+    if _unwritten(header, base + start):
+        return Torn(base + position)
     header_size, body_size, header_crc, _ = (int(number, 16) for number in match.groups())
     if len(header) != header_size or _header_crc(match[0][2:19], match[4], header) != header_crc:
         return None

@@ -55,7 +55,7 @@ class LogView:
         else:
             self.exists = True
         self.firsts = sorted(first for name in entries if (first := segment_first(name)) is not None)
-        self.head = self._last_in_segments()
+        self.head = max(self._last_in_segments(), self.firsts[-1] - 1 if self.firsts else 0)
         if AGENT_FILE in entries:
             kept = read_agent_file(f"{self.directory}/{AGENT_FILE}")
             self.head = max(self.head, kept.last_sequence if kept else 0)
@@ -103,7 +103,7 @@ class LogView:
         return self.firsts[index + 1] if index + 1 < len(self.firsts) else None
 
     def _last_in_segments(self) -> int:
-        """The last sequence that stands in a segment; an empty one only promises that those before it end."""
+        """The last sequence that stands in a segment, 0 when all are empty."""
         for index in range(len(self.firsts) - 1, -1, -1):
             segment = self.segment(index)
             if segment.size == 0:

@@ -76,9 +76,8 @@ class ReadableFiles:
         for path in reversed(staged.made):
             if os.path.isdir(path):
                 self._disk.remove_directory(path)
-            elif os.path.dirname(path) in staged.made:
+            else:
                 self._disk.unlink(path)
-            # An empty new segment of an older log stays: a backup may hold the one before it already.
         for parent in {os.path.dirname(path) for path in staged.made}:
             with contextlib.suppress(FileNotFoundError):
                 self._disk.sync_directory(parent)

@@ -142,22 +142,22 @@ class Store:
         except JournalSyncError as exc:
             self._give_up_group(journal, exc)
             raise OSError(f"the disk failed to sync the journal ({exc})") from exc
-        self._publish(start._replace(counter=start.counter + 1))
         staged = Staged()
         try:
+            self._publish(start._replace(counter=start.counter + 1))
             self.files.stage(zip(writes, contents, strict=True), staged)
         except OSError as exc:
             self._take_back(journal, staged, start, exc)
             raise
         try:
             self.files.publish(staged)
+            self._publish(start._replace(counter=start.counter + 2, end=end))
         except OSError as exc:
             self.forget()
             raise OutcomeUnknownError(
-                f"a write is in the journal of {self.layout.root}, but its files cannot be renamed ({exc}): it "
-                "takes effect as soon as they can"
+                f"a write is in the journal of {self.layout.root}, but cannot be shown in its files ({exc}): it "
+                "takes effect as soon as it can"
             ) from exc
-        self._publish(start._replace(counter=start.counter + 2, end=end))
 
     def writes_since(self, position: Position) -> list[Write]:
         """What was written after a position of the same generation; under the lock."""
