@@ -54,7 +54,7 @@ class Remote(MemoryStorage):
                 "the server is away; start it and try again"
             ) from ConnectionRefusedError()
         before = self._network.cuts
-        await asyncio.sleep(0.004)
+        await asyncio.sleep(0.002)
         return self._network.cuts == before
 
     async def _write(self, call: Callable[[], Awaitable[Any]]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from textwrap import dedent
 
 from pytest_runs import run_pytest
 
@@ -53,7 +54,6 @@ STRICT = """
     filterwarnings = error
     xfail_strict = true
     asyncio_mode = {mode}
-    asyncio_default_test_loop_scope = session
     asyncio_default_fixture_loop_scope = session
 """
 
@@ -89,6 +89,27 @@ def test_strict_settings_of_the_host_do_not_matter(tmp_path):
             "test_mine.py::TestMine",
             "test_mine.py::TestOther",
         ]
+
+
+def test_reports_can_be_sent_by_xdist(tmp_path):
+    """What the suite puts on reports is plain, without subclasses: that is all that execnet takes."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "conftest.py").write_text(
+        dedent(
+            """
+            import marshal
+
+            def pytest_runtest_logreport(report):
+                marshal.dumps(report.user_properties, 4)
+                assert report.user_properties
+            """
+        )
+    )
+    run = run_pytest(
+        project, SOURCE, "-k", "TestMine and (schema or limit_of_zero or methods_work or damaged)"
+    )
+    assert run.status == 0, run.output
 
 
 def test_without_a_storage_the_command_line_says_so(tmp_path):

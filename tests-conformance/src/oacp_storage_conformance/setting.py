@@ -72,7 +72,7 @@ class Setting:
             declared.add(Trait.MULTIPROCESS)
         if self._tamper is not None and self._tamper.network:
             declared.add(Trait.NETWORK)
-        self._facts["declared"] = sorted(declared)
+        self._facts["declared"] = sorted(map(str, declared))  # plain text, so that pytest-xdist can send it
         self._facts["backend"] = type(storage).__name__
         for needed in self.clause.needs[self._case]:
             if needed is not Trait.SCHEMA and needed not in declared:
@@ -96,7 +96,7 @@ class Setting:
 
     def declare(self, trait: Trait) -> None:
         """Note a trait that only an open storage tells."""
-        self._facts["declared"] = sorted({*self._facts["declared"], trait})
+        self._facts["declared"] = sorted({*self._facts["declared"], str(trait)})
 
     def refused(self) -> None:
         """Note that the test saw a refusal that the contract asks for."""

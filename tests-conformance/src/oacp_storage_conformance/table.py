@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,7 +31,7 @@ def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: b
     """The table of one target, as text for a terminal of ``width`` columns."""
     rows = grade(target, listed)
     title = f"{target.backend or 'nothing'} at {target.source or 'no place'}"
-    table = Table(title=escape(title), caption=escape(target.name))
+    table = Table(title=escape(title), caption=escape(target.name), box=SIMPLE_HEAD)
     table.add_column("capability", no_wrap=True)
     for heading in ("tests", "passed", "failed", "refused", "not run"):
         table.add_column(heading, justify="right")

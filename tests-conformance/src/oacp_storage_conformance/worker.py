@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from oacp_storage_conformance.sources import build, from_plain
@@ -82,6 +83,20 @@ async def delete(storage: Storage, agent: str) -> None:
     say(deletion.interactions)
 
 
+async def come_and_go(
+    storage: Storage, agent: str, by: int, rounds: int, stay: bool, another: Callable[[], Storage]
+) -> None:
+    """Append by storages that are opened, used and closed; with ``stay``, between appends by one that stays open."""
+    if not stay:
+        await storage.close()
+    for n in range(rounds):
+        if stay:
+            await storage.store_interaction(agent, {"by": by, "n": 2 * n})
+        async with another() as guest:
+            await guest.store_interaction(agent, {"by": by, "n": 2 * n + 1})
+    say(rounds)
+
+
 async def increment(storage: Storage, agent: str, count: int) -> None:
     """Count the agent's state up, by compare-and-set."""
     for _ in range(count):
@@ -148,7 +163,19 @@ def _forked(storage: Storage, agent: str, count: int) -> int:
 
 TASKS: dict[str, Task] = {
     task.__name__: task
-    for task in (append, append_one, batches, turns, write_once, delete, increment, watch, leave_open, fork)
+    for task in (
+        append,
+        append_one,
+        batches,
+        turns,
+        write_once,
+        delete,
+        come_and_go,
+        increment,
+        watch,
+        leave_open,
+        fork,
+    )
 }
 
 
@@ -168,8 +195,11 @@ def main() -> None:
         real_ns, real = time.time_ns, time.time
         time.time_ns = lambda: real_ns() + int(skew * 1e9)
         time.time = lambda: real() + skew
-    storage = build(from_plain(job["source"]), **job["options"])
-    asyncio.run(_run(storage, TASKS[job["task"]], job["arguments"], close=job["task"] != "leave_open"))
+    task, arguments = TASKS[job["task"]], job["arguments"]
+    another = partial(build, from_plain(job["source"]), **job["options"])
+    if task is come_and_go:
+        arguments["another"] = another
+    asyncio.run(_run(another(), task, arguments, close=task is not leave_open))
 
 
 if __name__ == "__main__":

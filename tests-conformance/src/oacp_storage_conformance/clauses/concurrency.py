@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from typing import Any
 
 from oacp_storage_conformance.clause import ClauseName, Trait, clause
 from oacp_storage_conformance.patience import soon
@@ -125,6 +126,31 @@ class ConcurrencyClause:
             options=setting.options,
         )
         assert report.acknowledged > 0, "no process got anything acknowledged"
+
+    @clause(CONCURRENCY, MULTIPROCESS, Capability.HISTORY)
+    async def test_instances_come_and_go_in_many_processes(self, place: Place) -> None:
+        """Storages may be opened and closed at any time, in any process, while others at the same place write on.
+
+        Look at: locks that belong to the process. Closing any descriptor of a file gives up all POSIX locks that
+        the process has on it, those of other connections too: a database file must never be opened on the side.
+        """
+        agent, setting, rounds = place.name("ann"), place.setting, 40
+        await place.close_all()
+        async with AsyncExitStack() as stack:
+            workers = []
+            for by, stay in enumerate((True, True, False)):
+                arguments: dict[str, Any] = {"agent": agent, "by": by, "rounds": rounds, "stay": stay}
+                one = worker(setting.plain_source, setting.options, "come_and_go", **arguments)
+                workers.append(await stack.enter_async_context(one))
+            for started in workers:
+                assert await started.finish() == [rounds]
+        await place.reopen()
+        log = await place.log(agent)
+        assert sequences(log) == list(range(1, 5 * rounds + 1))
+        for by, order in enumerate((range(2 * rounds), range(2 * rounds), range(1, 2 * rounds, 2))):
+            assert [one.data["n"] for one in log if one.data["by"] == by] == list(order)
+        if place.has(Capability.VERIFY):
+            assert [damage async for damage in place.storage.verify()] == []
 
     @clause(ORDER, MULTIPROCESS, Capability.HISTORY)
     async def test_skewed_clocks_change_no_order(self, place: Place) -> None:
