@@ -21,6 +21,9 @@ _DIRECTORY_MODE = 0o700
 _EFFECTIVE = os.access in os.supports_effective_ids
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
+_CHECKPOINT_PAGES = (
+    4000  # 16 MB: the ends of the agents' logs are written to again and again, so fewer is cheaper
+)
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PATIENCE = 1.0
 _STATEMENTS = 256
@@ -73,6 +76,7 @@ class Settings:
         connection = self._connect()
         try:
             connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
             self.set_synchronous(connection)
             prepare(connection)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
-from urllib.parse import unquote
 
 from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError
 from oacp_storage_engine import EngineStorage
@@ -68,6 +67,8 @@ class SQLiteStorage(EngineStorage):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """The storage of ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` (percent-encoded)."""
+        from urllib.parse import unquote
+
         base, _, query = url.partition("?")
         rest = base.partition("://")[2]
         if query:

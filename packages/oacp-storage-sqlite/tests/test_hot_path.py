@@ -1,0 +1,130 @@
+"""The hot path: how much is done for an append and a read, counted in statements and instructions, not in time."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from oacp_storage_engine import Unit
+from oacp_storage_sqlite.engine import SQLiteEngine
+from oacp_storage_sqlite.reading import Reader
+from oacp_storage_sqlite.writer import Writer
+from sqlite_testing import append, appends, make_engine, opened, plain, soon
+
+
+class Traced(sqlite3.Connection):
+    """Counts the statements that run, by their first words."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.set_trace_callback(lambda statement: self.seen.update([" ".join(statement.split()[:2])]))
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What all connections made from now on execute."""
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+    monkeypatch.setattr(Traced, "seen", Counter())
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=Traced, **kwargs))
+    return Traced.seen
+
+
+@pytest.mark.asyncio
+async def test_appending_to_known_agents_reads_nothing(tmp_path: Path, statements: Counter[str]) -> None:
+    async with opened(make_engine(tmp_path / "a.db")) as engine:
+
+        async def commit(name: str) -> dict[str, int]:
+            units = [appends(f"agent {n % 20}", [f"{name} {n}"]) for n in range(64)]
+            statements.clear()
+            await engine.commit("1", units, deadline=soon())
+            return dict(statements)
+
+        await commit("first")
+        assert await commit("second") == {
+            "BEGIN IMMEDIATE": 1,
+            "PRAGMA data_version": 1,
+            "INSERT INTO": 64,
+            "UPDATE oacp_agents": 20,
+            "COMMIT": 1,
+        }
+
+
+@pytest.mark.asyncio
+async def test_a_page_is_one_statement(tmp_path: Path, statements: Counter[str]) -> None:
+    async with opened(make_engine(tmp_path / "a.db")) as engine:
+        await engine.commit("1", [appends("a", [str(n) for n in range(200)])], deadline=soon())
+        await newest(engine)
+        statements.clear()
+        await newest(engine)
+        assert dict(statements) == {"BEGIN": 1, "SELECT ref,": 1, "SELECT sequence,": 1, "ROLLBACK": 1}
+
+
+async def newest(engine: SQLiteEngine) -> None:
+    page = await engine.read_log("a", 0, None, reverse=True, limit=100, max_bytes=1 << 22)
+    assert len(page.records) == 100
+
+
+@contextmanager
+def instructions(connection: sqlite3.Connection) -> Iterator[list[int]]:
+    """Counts the instructions of SQLite's virtual machine."""
+    count = [0]
+
+    def tick() -> int:
+        count[0] += 1
+        return 0
+
+    connection.set_progress_handler(tick, 1)
+    yield count
+    connection.set_progress_handler(None, 1)
+
+
+@pytest.mark.asyncio
+async def test_cost_does_not_grow_with_history(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    costs: list[tuple[int, int, int]] = []
+    async with opened(make_engine(path)) as engine:
+        stored = 0
+        for length in (1_000, 50_000):
+            while stored < length:
+                units = [
+                    Unit(agent, tuple(append(agent, f"{stored + n}") for n in range(500))) for agent in "ab"
+                ]
+                await engine.commit("1", units, deadline=soon())
+                stored += 500
+            with plain(path) as connection:
+                connection.text_factory = bytes
+                reader, writer = Reader("default"), Writer("default")
+                connection.execute("BEGIN IMMEDIATE")
+                writer.commit(connection, [appends("a", [f"warm {length}"])])
+                with instructions(connection) as appending:
+                    writer.commit(connection, [appends("a", [f"measured {length}"])])
+                with instructions(connection) as reading:
+                    reader.log(connection, "a", 0, None, True, 100, 1 << 22, None)
+                with instructions(connection) as finding:
+                    assert reader.find(connection, "a", ["77"])
+                connection.execute("ROLLBACK")
+            costs.append((appending[0], reading[0], finding[0]))
+    print(costs)
+    assert costs[0] == costs[1]
+
+
+def test_importing_is_cheap() -> None:
+    """The driver is loaded when a storage opens, not when its class is imported."""
+    code = (
+        "import sys, oacp_storage_engine; before = set(sys.modules); from oacp_storage_sqlite import SQLiteStorage; "
+        "SQLiteStorage('x.db'); print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert loaded == ["oacp_storage_sqlite", "oacp_storage_sqlite.storage"]
