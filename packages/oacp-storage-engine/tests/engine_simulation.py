@@ -48,7 +48,14 @@ class SimulatedStorage(FakeStorage):
 
     def _make_engine(self) -> FaultyEngine:
         world = self._world
-        engine = FaultyEngine(world.store, world.faults, world.truth, lanes=world.lanes, group=world.group)
+        engine = FaultyEngine(
+            world.store,
+            world.faults,
+            world.truth,
+            lanes=world.lanes,
+            group=world.group,
+            tells_which=world.tells_which,
+        )
         self.engines.append(engine)
         return engine
 
@@ -66,6 +73,7 @@ class World:
         self.lanes = rng.choice([1, 1, 2, 3])
         self.group = rng.choice([1, 3, 10, 1000])
         self.queue = rng.choice([2, 5, 20_000])
+        self.tells_which = rng.random() < 0.5
         self.step = rng.choice([2, 10_000])
         self.agents = ["ann", "bob", "cay"][: rng.randint(1, 3)]
         self.faults = Faults(rng, {} if self.quiet else _draw_rates(rng), rng.choice([0.001, 0.05, 1.0]))

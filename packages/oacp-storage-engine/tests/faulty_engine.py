@@ -111,9 +111,19 @@ class Truth:
 class FaultyEngine(MemoryEngine):
     """A connection to the store that fails as ``faults`` say. It also reports when it is used against its rules."""
 
-    def __init__(self, store: MemoryStore, faults: Faults, truth: Truth, *, lanes: int, group: int) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        faults: Faults,
+        truth: Truth,
+        *,
+        lanes: int,
+        group: int,
+        tells_which: bool,
+    ) -> None:
         super().__init__(store, lanes=lanes)
         self.max_group_units = group
+        self._tells_which = tells_which
         self._faults = faults
         self._truth = truth
         self._busy: set[int] = set()
@@ -138,21 +148,30 @@ class FaultyEngine(MemoryEngine):
         await self._reach()
         return self.info
 
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+    async def commit(
+        self, attempt: str, units: Sequence[Unit], *, deadline: float
+    ) -> Sequence[Outcome | Rejected]:
         lanes = {self.lane_of(unit.slot) for unit in units}
         if len(lanes) != 1 or lanes & self._busy:
             self._truth.misuse.append(f"commit in lanes {lanes} while {self._busy} are busy")
         operations = [self._truth.units[id(unit)][1] for unit in units]
 
-        def apply() -> list[Outcome]:
+        def apply() -> Sequence[Outcome | Rejected]:
             fresh = attempt not in self.tenant.receipts
-            if fresh and any(POISON in body for unit in units for body in bodies_of(unit)):
+            refused = [any(POISON in body for body in bodies_of(unit)) for unit in units]
+            if any(refused) and not self._tells_which:
                 raise Rejected("the store cannot take this")
-            outcomes = self.apply(attempt, units)
+            taken = [unit for unit, no in zip(units, refused, strict=True) if not no]
+            outcomes = iter(self.apply(attempt, taken))
+            result = [Rejected("the store cannot take this") if no else next(outcomes) for no in refused]
             if fresh:
-                done = list(zip(operations, units, outcomes, strict=True))
+                done = [
+                    (operation, unit, outcome)
+                    for operation, unit, outcome in zip(operations, units, result, strict=True)
+                    if not isinstance(outcome, Rejected)
+                ]
                 self._truth.events.append(Committed(self._truth.tick(), done))
-            return outcomes
+            return result
 
         self._busy |= lanes
         try:

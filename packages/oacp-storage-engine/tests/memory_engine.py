@@ -27,6 +27,7 @@ from oacp_storage_engine import (
     Page,
     Plan,
     Record,
+    Rejected,
     Snapshot,
     Stored,
     Trimmed,
@@ -118,7 +119,9 @@ class MemoryEngine(Engine):
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+    async def commit(
+        self, attempt: str, units: Sequence[Unit], *, deadline: float
+    ) -> Sequence[Outcome | Rejected]:
         await self._turn("commit", deadline)
         return self.apply(attempt, units)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from memory_engine import FakeStorage, MemoryEngine, MemoryStore
-from oacp_storage_engine import Engine, NotApplied, Outcome, Unit, Unknown
+from oacp_storage_engine import Engine, NotApplied, Outcome, Rejected, Unit, Unknown
 
 _LATENCY = 0.001  # seconds, once it matters
 
@@ -33,7 +33,9 @@ class NetworkedEngine(MemoryEngine):
         if primitive != "close" and (self._network.stopped or cuts != self._network.cuts):
             raise NotApplied("connection refused by the server")
 
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+    async def commit(
+        self, attempt: str, units: Sequence[Unit], *, deadline: float
+    ) -> Sequence[Outcome | Rejected]:
         outcomes = await super().commit(attempt, units, deadline=deadline)
         cuts = self._network.cuts
         await asyncio.sleep(_LATENCY if cuts else 0)

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from memory_engine import FakeStorage, MemoryEngine
 from oacp_storage_core import StorageError
-from oacp_storage_engine import Engine, Info, Outcome, Unit, Unknown
+from oacp_storage_engine import Engine, Info, Outcome, Rejected, Unit, Unknown
 
-Act = Callable[[str, Sequence[Unit]], Awaitable[list[Outcome]]]
+Act = Callable[[str, Sequence[Unit]], Awaitable[Sequence[Outcome | Rejected]]]
 
 
 class ScriptedEngine(MemoryEngine):
@@ -33,7 +33,9 @@ class ScriptedEngine(MemoryEngine):
         await asyncio.sleep(self.close_seconds)
         await super().close()
 
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+    async def commit(
+        self, attempt: str, units: Sequence[Unit], *, deadline: float
+    ) -> Sequence[Outcome | Rejected]:
         self.sent.append((attempt, list(units), deadline))
         step = self.script.popleft() if self.script else 0.0
         if isinstance(step, Exception):

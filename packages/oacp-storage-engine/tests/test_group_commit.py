@@ -102,6 +102,21 @@ def test_watchers_are_told_of_every_applied_group_before_callers_are_answered() 
     run(main())
 
 
+def test_draining_waits_for_what_nobody_waits_for() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine(1.0, 1.0)
+        lane = lane_over(engine)
+        first = lane.submit(unit("first"), 1, FAR)
+        await asyncio.sleep(0.1)
+        lane.submit(unit("second"), 1, FAR)
+        first.cancel()
+        await lane.drain()
+        assert engine.groups == [["first"], ["second"]]
+        await lane.drain()
+
+    run(main())
+
+
 # --- cancelling -------------------------------------------------------------------------------------------
 
 
@@ -215,6 +230,24 @@ def test_one_unit_that_the_store_refuses_fails_alone() -> None:
         assert isinstance(refused.__cause__, Rejected)
         assert [name for group in engine.groups for name in group] == [str(n) for n in range(64) if n != 13]
         assert len(engine.sent) <= 2 * 6 + 1  # by halves, not one by one
+
+    run(main())
+
+
+def test_a_store_may_tell_which_unit_it_refuses() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+
+        async def refuse_second(attempt: str, units: Sequence[Unit]) -> list[Outcome | Rejected]:
+            first, third = engine.apply(attempt, [units[0], units[2]])
+            return [first, Rejected("the row is too large"), third]
+
+        engine.script.append(refuse_second)
+        lane = lane_over(engine)
+        outcomes = await asyncio.gather(*(later(lane, unit(n)) for n in range(3)))
+        assert [type(one) for one in outcomes] == [Applied, StorageError, Applied]
+        assert str(outcomes[1]) == "the write was refused by the store: the row is too large"
+        assert len(engine.sent) == 1
 
     run(main())
 

@@ -329,7 +329,8 @@ def test_a_paused_loop_gives_way_and_may_go_on() -> None:
     assert payloads(storage) == [f'{{"n":{n}}}' for n in range(4)]
 
 
-def test_calls_of_a_paused_loop_end_when_it_goes_on() -> None:
+def test_calls_of_a_paused_loop_end_when_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oacp_storage_engine.group_commit.MAX_QUEUED_UNITS", 1)
     engines = [ScriptedEngine(10.0), ScriptedEngine()]
     storage = ScriptedStorage(*engines)
     paused, other = VirtualLoop(), VirtualLoop()
@@ -338,16 +339,65 @@ def test_calls_of_a_paused_loop_end_when_it_goes_on() -> None:
     queued = paused.create_task(outcome_of(_store(storage, 2)))
     watching = paused.create_task(outcome_of(_next(storage)))
     paused.run_until_complete(asyncio.sleep(1))
-    other.run_until_complete(_store(storage, 3))
+    waiting = paused.create_task(outcome_of(_store(storage, 3)))
+    reading = paused.create_task(outcome_of(storage.get_interactions("ann")))
+    paused.run_until_complete(asyncio.sleep(0))
+    other.run_until_complete(_store(storage, 4))
     other.close()
     # Only now does the first loop get to know that its connection was taken away.
-    errors = paused.run_until_complete(asyncio.wait_for(asyncio.gather(sent, queued), 1))
-    assert [type(error) for error in errors] == [OutcomeUnknownError, StorageUsageError]
+    calls = asyncio.gather(sent, queued, waiting, reading)
+    errors = paused.run_until_complete(asyncio.wait_for(calls, 1))
+    assert [type(error) for error in errors[:3]] == [
+        OutcomeUnknownError,
+        StorageUsageError,
+        StorageUsageError,
+    ]
+    assert isinstance(errors[3], StorageUsageError | list)
     assert engines[0].abandoned
     watching.cancel()
     paused.run_until_complete(asyncio.wait([watching]))
     paused.close()
     assert not paused.reports
+
+
+@pytest.mark.parametrize("what", ["opening", "closing"])
+def test_a_loop_paused_while_opening_or_closing(what: str) -> None:
+    engines = [ScriptedEngine(), ScriptedEngine()]
+    engines[0].open_seconds = engines[0].close_seconds = 5.0
+    storage = ScriptedStorage(*engines)
+    paused, other = VirtualLoop(), VirtualLoop()
+    calls = [paused.create_task(outcome_of(_store(storage, n))) for n in range(3)]
+    if what == "closing":
+        paused.run_until_complete(asyncio.wait(calls))
+        calls = [paused.create_task(outcome_of(storage.close()))]
+    paused.run_until_complete(asyncio.sleep(1))
+    outcome = other.run_until_complete(outcome_of(_store(storage, 4)))
+    assert isinstance(outcome, str if what == "opening" else StorageClosedError)
+    other.close()
+    done = paused.run_until_complete(asyncio.wait_for(asyncio.gather(*calls), 10))
+    if what == "opening":
+        assert [type(error) for error in done] == [StorageUsageError] * 3
+        assert engines[0].abandoned
+        assert "close" not in engines[0].calls
+    else:
+        assert engines[0].calls[-1] == "close"
+    paused.close()
+    assert not paused.reports
+
+
+def test_a_read_of_a_paused_loop_is_not_repeated_for_ever() -> None:
+    class Away(ScriptedEngine):
+        async def read_docs(self, *arguments: Any, **options: Any) -> Any:
+            raise NotApplied("away")
+
+    storage = ScriptedStorage(Away(), ScriptedEngine())
+    paused, other = VirtualLoop(), VirtualLoop()
+    reading = paused.create_task(outcome_of(storage.get_agent_state("ann")))
+    paused.run_until_complete(asyncio.sleep(1))
+    other.run_until_complete(_store(storage, 1))
+    other.close()
+    assert isinstance(paused.run_until_complete(asyncio.wait_for(reading, 2)), StorageUsageError)
+    paused.close()
 
 
 async def _next(storage: FakeStorage) -> Any:

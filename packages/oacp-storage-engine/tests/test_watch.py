@@ -10,7 +10,7 @@ import pytest
 
 from memory_engine import FakeStorage, MemoryEngine, MemoryStore, damage_record
 from oacp_storage_core import CorruptDataError, Interaction, StorageClosedError
-from oacp_storage_engine import NotApplied, log_iterators
+from oacp_storage_engine import NotApplied, Page, log_iterators
 from oacp_storage_engine.watch_hub import Subscription, WatchHub
 from virtual_loop import START, VirtualLoop, run
 
@@ -188,6 +188,28 @@ def test_deleted_interactions_are_passed_over() -> None:
             await asyncio.sleep(1)
             await store(storage, 11)
             assert await waiting == [11]
+
+    run(main())
+
+
+def test_pages_without_a_record_are_no_end() -> None:
+    class Sparse(MemoryEngine):
+        """Looks at three sequences a page, whether there is anything or not."""
+
+        async def read_log(self, agent: str, low: int, high: int | None, **options: Any) -> Page:
+            page = await super().read_log(agent, low, low + 4, **options)
+            return page._replace(next=low + 3 if low + 3 < page.head else None)
+
+    class Storage(FakeStorage):
+        def _make_engine(self) -> MemoryEngine:
+            return Sparse(self.store)
+
+    async def main() -> None:
+        async with FakeStorage() as full, Storage(full.store) as storage:
+            await store(full, *range(1, 31))
+            await full.delete_interactions("ann", keep_last=2)
+            watching = storage.watch_interactions("ann", after=0)
+            assert await take(watching, 2) == [29, 30]
 
     run(main())
 

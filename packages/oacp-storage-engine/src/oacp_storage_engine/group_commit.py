@@ -184,9 +184,7 @@ class GroupCommit:
                     group = [pending for pending in group if not pending.future.done()]
             except Rejected as exc:
                 if len(group) == 1:
-                    refused = public(exc, "the write")
-                    refused.__cause__ = exc
-                    _fail(group, refused)
+                    _refuse(group[0], exc)
                     return
                 middle = len(group) // 2  # one unit that the store cannot take must not fail the others
                 await self._commit(group[:middle])
@@ -198,12 +196,16 @@ class GroupCommit:
             else:
                 self._applied(units)
                 for pending, outcome in zip(group, outcomes, strict=True):
-                    if not pending.future.done():
+                    if isinstance(outcome, Rejected):
+                        _refuse(pending, outcome)
+                    elif not pending.future.done():
                         pending.future.set_result(outcome)
                 return
 
-    async def _send(self, sending: Sending, units: list[Unit], deadline: float) -> list[Outcome]:
-        async def call(attempt: str) -> list[Outcome]:
+    async def _send(
+        self, sending: Sending, units: list[Unit], deadline: float
+    ) -> Sequence[Outcome | Rejected]:
+        async def call(attempt: str) -> Sequence[Outcome | Rejected]:
             outcomes = await self._engine.commit(attempt, units, deadline=deadline)
             if len(outcomes) != len(units):
                 raise TypeError(f"{len(outcomes)} outcomes for {len(units)} units")
@@ -224,6 +226,12 @@ class GroupCommit:
         else:
             if not pending.future.done():
                 pending.future.set_result(result)
+
+
+def _refuse(pending: _Pending, cause: Rejected) -> None:
+    refused = public(cause, "the write")
+    refused.__cause__ = cause
+    _fail([pending], refused)
 
 
 def _fail(group: Sequence[_Pending] | deque[_Pending], error: StorageError) -> None:

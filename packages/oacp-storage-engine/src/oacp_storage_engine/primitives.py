@@ -258,8 +258,13 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+    async def commit(
+        self, attempt: str, units: Sequence[Unit], *, deadline: float
+    ) -> Sequence[Outcome | Rejected]:
         """Judge and apply the units in order, and return when all is durable; one outcome per unit.
+
+        A store that can tell which unit it refuses may return a ``Rejected`` in its place; one that cannot, and
+        wrote nothing of the group, raises it.
 
         Each unit is atomic; the group need not be. A unit that conflicts fails alone. The first write to an
         agent lists it. Sequences go on after the agent's last one ever, across ``erase`` too. The schema mark

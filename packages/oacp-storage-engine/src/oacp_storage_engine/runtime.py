@@ -44,6 +44,7 @@ class Runtime:
         self.hub = WatchHub(engine)
         self.failure: StorageError | None = None
         self.ended = False
+        self._abandoned = False
         self._opened = False
         self._entrance = Turnstile(lambda: self._opened)
         self._lanes: list[GroupCommit] = []
@@ -142,7 +143,7 @@ class Runtime:
 
     def abandon(self) -> None:
         """Drop everything without awaiting: the loop has ended or is paused, or this is a forked child."""
-        self.ended = True
+        self.ended = self._abandoned = True
         self.engine.abandon()
         if self.pid == os.getpid():
             with suppress(RuntimeError):  # the loop is closed
@@ -163,14 +164,14 @@ class Runtime:
         if self.failure is not None:
             raise own_copy(self.failure)
         if self.ended:
-            raise taken_over() if self._closing is None else closed()
+            raise taken_over() if self._abandoned else closed()
 
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(self.timeout):
                 info = await self.engine.open()
         except BaseException as exc:
-            if not self.ended:
+            if not self._abandoned:
                 with suppress(Exception):  # the failure to open is the better error
                     await self._release()
             self.failure = _opening_failure(exc, self.timeout)
@@ -202,7 +203,7 @@ class Runtime:
             raise
         finally:
             self.ended = True
-        if self.failure is None:
+        if self.failure is None and not self._abandoned:
             try:
                 with made_public("closing"):
                     await self._release()
