@@ -36,8 +36,10 @@ class Run:
         return {one["clause"] for one in self.target["tests"] if one["outcome"] == "failed"}
 
 
-def run_pytest(project: Path, source: str, *arguments: str, ini: str = "[pytest]\n") -> Run:
-    """Write ``source`` to ``test_mine.py`` of the project and run pytest there."""
+def run_pytest(
+    project: Path, source: str, *arguments: str, ini: str = "[pytest]\n", seconds: float = 120
+) -> Run:
+    """Write ``source`` to ``test_mine.py`` of the project and run pytest there, for so many seconds at most."""
     project.mkdir(exist_ok=True)
     (project / "pytest.ini").write_text(dedent(ini))
     (project / "test_mine.py").write_text(dedent(source))
@@ -48,7 +50,7 @@ def run_pytest(project: Path, source: str, *arguments: str, ini: str = "[pytest]
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
     graded = json.loads(grade.read_text()) if grade.exists() else None
