@@ -239,7 +239,7 @@ class _Check:
                 yield "acknowledged, and not applied"
             else:
                 yield from self.its_answer(op, applied[0])
-            if not op.began <= judged[-1].tick <= (op.ended or 0):
+            if judged and not op.began <= judged[-1].tick <= (op.ended or 0):
                 yield "applied at another time than that of the call"
         elif not isinstance(op.error, OutcomeUnknownError | asyncio.CancelledError) and any(
             not one.outcome.replayed for one in applied if isinstance(one.outcome, Applied)
@@ -279,15 +279,17 @@ class _Check:
         """It was made of the version just before it, and nothing was lost between."""
         put = done.unit.puts[0]
         states = self.model.document_at[DocRef(done.unit.agent, put.kind, put.key)]
-        at = next(
+        at = [
             i
             for i, (tick, state) in enumerate(states)
-            if tick == done.tick and state and state[1] == f"{op.number}"
-        )
-        before = states[at - 1][1]
-        now = states[at][1]
+            if (tick, state and state[1]) == (done.tick, f"{op.number}")
+        ]
+        if not at:
+            yield "an update was judged otherwise"
+            return
+        before, now = states[at[0] - 1][1], states[at[0]][1]
         # Deleted and created again it may be at the same version: that much the contract allows.
-        recreated = None in _during(states[: at + 1], op)
+        recreated = None in _during(states[: at[0] + 1], op)
         if now is None or (now[2] != (before[2] if before else 0) + 1 and not recreated):
             yield f"an update was lost: {before} became {now}"
         if not isinstance(op.result, Document) or op.result.data["n"] != (now or (0, "", 0))[2]:
