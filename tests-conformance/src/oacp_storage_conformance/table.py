@@ -31,7 +31,13 @@ def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: b
     """The table of one target, as text for a terminal of ``width`` columns."""
     rows = grade(target, listed)
     title = f"{target.backend or 'nothing'} at {target.source or 'no place'}"
-    table = Table(title=escape(title), caption=escape(target.name), box=SIMPLE_HEAD)
+    table = Table(
+        title=escape(title),
+        caption=escape(target.name),
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     table.add_column("capability", no_wrap=True)
     for heading in ("tests", "passed", "failed", "refused", "not run"):
         table.add_column(heading, justify="right")
