@@ -94,14 +94,19 @@ class MortalDisk(CountingDisk):
 
 
 class FailingDisk(CountingDisk):
-    """Fails its call number ``at``, and no other, with an error; a failing write is half done before."""
+    """Fails one call of the given kinds with an error, once it is armed; a failing write is half done before."""
 
-    def __init__(self, at: int, code: int, calls: tuple[str, ...]) -> None:
+    def __init__(self, code: int, kinds: tuple[str, ...]) -> None:
         super().__init__()
-        self._at = at
+        self._at = -1
         self._code = code
-        self._which = calls
+        self._which = kinds
         self.failed: str | None = None
+
+    def arm(self, at: int) -> None:
+        """Fail the call number ``at`` of these kinds from now on."""
+        self.calls.clear()
+        self._at = at
 
     def before(self, call: str, fd: int = -1, data: bytes = b"", offset: int = 0) -> None:
         if call not in self._which:

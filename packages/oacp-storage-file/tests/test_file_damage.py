@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from file_logs import AGENT, judged, line, random_log, read_all, record, view, write_log
 from oacp_storage_engine import Record
 from oacp_storage_file.damage import sort_out

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from oacp_storage_core.payload import encode
 from oacp_storage_engine import Record
 from oacp_storage_file.documents import format_document, parse_document

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from file_faults import FailingDisk
 from file_steps import STEPS
 from file_world import World, append, contents, ids_of, put, said
@@ -41,10 +42,9 @@ def test_each_write_of_a_commit_fails_once(tmp_path: Path, code: int) -> None:
     for at in range(200):
         root = tmp_path / str(at)
         prepared(root)
-        disk = FailingDisk(10**9, code, calls)
+        disk = FailingDisk(code, calls)
         world = World(root, disk, max_file_size=700)
-        disk.calls.clear()
-        disk._at = at
+        disk.arm(at)
         before = contents(root)
         try:
             world.commit(*GROUP)
@@ -53,8 +53,7 @@ def test_each_write_of_a_commit_fails_once(tmp_path: Path, code: int) -> None:
             assert ids_of(contents(root), "a") == ["a0", "a1", "a2"]
             assert ids_of(contents(root), "b") == ["b0", "b1", "b2"]
             continue
-        except StorageError as error:
-            assert isinstance(error, Rejected) == (code == errno.ENOSPC)
+        except Rejected if code == errno.ENOSPC else StorageError:
             assert disk.failed is not None
         else:
             if disk.failed is None:
@@ -79,10 +78,9 @@ def test_each_sync_of_the_steps_fails_once(tmp_path: Path) -> None:
     seen: set[str] = set()
     for at in range(300):
         root = tmp_path / str(at)
-        disk = FailingDisk(10**9, errno.EIO, ("sync", "sync_directory"))
+        disk = FailingDisk(errno.EIO, ("sync", "sync_directory"))
         world = World(root, disk, max_file_size=900)
-        disk.calls.clear()
-        disk._at = at
+        disk.arm(at)
         for name, step in STEPS.items():
             before = contents(root)
             try:
@@ -106,11 +104,10 @@ def test_each_sync_of_the_steps_fails_once(tmp_path: Path) -> None:
 
 def test_data_that_a_sync_lost_is_written_again_before_its_journal_goes(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    disk = FailingDisk(10**9, errno.EIO, ("sync",))
+    disk = FailingDisk(errno.EIO, ("sync",))
     world = World(root, disk, max_file_size=900)
     world.commit(said("a", "a1"))
-    disk.calls.clear()
-    disk._at = 0
+    disk.arm(0)
     with pytest.raises(OSError, match="Input/output"):
         world.checkpoint()
     # The system dropped what it could not write, and calls it written.
@@ -124,10 +121,9 @@ def test_data_that_a_sync_lost_is_written_again_before_its_journal_goes(tmp_path
 def test_a_failed_group_leaves_no_agent_behind(tmp_path: Path) -> None:
     root = tmp_path / "store"
     prepared(root)
-    disk = FailingDisk(10**9, errno.ENOSPC, ("create",))
+    disk = FailingDisk(errno.ENOSPC, ("create",))
     world = World(root, disk)
-    disk.calls.clear()
-    disk._at = 0
+    disk.arm(0)
     with pytest.raises(Rejected):
         world.commit(said("ghost", "g1"))
     assert "ghost" not in contents(root)["agents"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from oacp_storage_file.journal_format import (
     SECTOR,
     Damaged,

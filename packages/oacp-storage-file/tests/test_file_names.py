@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from oacp_storage_file.layout import segment_first, segment_name
 from oacp_storage_file.naming import Kind, decode, encode, is_hashed
 

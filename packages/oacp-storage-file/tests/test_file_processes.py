@@ -10,17 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
 from oacp_storage_core import StorageTimeoutError
 from oacp_storage_file import FileStorage
-from oacp_storage_file.locks import CommitLock
+from oacp_storage_file.locks import CommitLock, LockFile
 
 _HOLD = """
 import sys, time
-from oacp_storage_file.locks import CommitLock
+from oacp_storage_file.locks import CommitLock, LockFile
 inner = sys.argv[1] + "/.oacp/"
 with CommitLock(inner + "line.lock", inner + "commit.lock").held():
     print("held", flush=True)
@@ -29,7 +30,7 @@ with CommitLock(inner + "line.lock", inner + "commit.lock").held():
 
 _FORK_WHILE_HOLDING = """
 import os, sys, time
-from oacp_storage_file.locks import CommitLock
+from oacp_storage_file.locks import CommitLock, LockFile
 inner = sys.argv[1] + "/.oacp/"
 with CommitLock(inner + "line.lock", inner + "commit.lock").held():
     if os.fork() == 0:
@@ -54,7 +55,8 @@ async def main(directory, name, seconds):
             n = 0
             while time.monotonic() < end:
                 one = f"{name}-{task}-{n}"
-                await storage.store_interaction(f"agent-{n % 3}", {"by": name, "task": task, "n": n}, interaction_id=one)
+                said = {"by": name, "task": task, "n": n}
+                await storage.store_interaction(f"agent-{n % 3}", said, interaction_id=one)
                 print(one, flush=True)
                 n += 1
                 acknowledged += 1
@@ -120,24 +122,24 @@ async def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path: Path) -> 
 
 def test_a_forked_child_does_not_release_its_parents_lock(tmp_path: Path) -> None:
     line, lock = str(tmp_path / "line"), str(tmp_path / "lock")
-    mine, other = CommitLock(line, lock), CommitLock(line, lock)
+    mine, other = CommitLock(line, lock), LockFile(lock)
     with mine.held():
         child = os.fork()
         if child == 0:
             mine.close()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-        assert not other._lock.try_acquire()
-    assert other._lock.try_acquire()
+        assert not other.try_acquire()
+    assert other.try_acquire()
     mine.close()
     other.close()
 
 
 def test_two_storages_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     line, lock = str(tmp_path / "line"), str(tmp_path / "lock")
-    one, other = CommitLock(line, lock), CommitLock(line, lock)
+    one, other = CommitLock(line, lock), LockFile(lock)
     with one.held():
-        assert not other._lock.try_acquire()
+        assert not other.try_acquire()
     one.close()
     other.close()
 
@@ -158,7 +160,8 @@ async def test_nothing_acknowledged_is_lost_doubled_or_out_of_order(tmp_path: Pa
             writer.stdin.write("go\n")
             writer.stdin.flush()
         reading = {
-            name: asyncio.create_task(asyncio.to_thread(writer.communicate)) for name, writer in writers.items()
+            name: asyncio.create_task(asyncio.to_thread(writer.communicate))
+            for name, writer in writers.items()
         }
         await asyncio.sleep(seconds * 0.4)
         p1.send_signal(signal.SIGKILL)
@@ -194,16 +197,15 @@ async def test_nothing_acknowledged_is_lost_doubled_or_out_of_order(tmp_path: Pa
 def test_processes_get_their_turns(tmp_path: Path) -> None:
     directory = tmp_path / "store"
     counts = []
-    with process(_WRITE, directory, "p0", 1.5) as p0, process(_WRITE, directory, "p1", 1.5) as p1:
-        with process(_WRITE, directory, "p2", 1.5) as p2, process(_WRITE, directory, "p3", 1.5) as p3:
-            writers = (p0, p1, p2, p3)
-            for writer in writers:
-                assert writer.stdin is not None
-                writer.stdin.write("go\n")
-                writer.stdin.flush()
-            for writer in writers:
-                out, _ = writer.communicate(timeout=60)
-                counts.append(json.loads(out.splitlines()[-1])["acknowledged"])
+    with ExitStack() as started:
+        writers = [started.enter_context(process(_WRITE, directory, f"p{n}", 1.5)) for n in range(4)]
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            out, _ = writer.communicate(timeout=60)
+            counts.append(json.loads(out.splitlines()[-1])["acknowledged"])
     print(counts)
     assert min(counts) >= 0.5 * sum(counts) / len(counts)
 

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from file_logs import AT, line, random_log, record, view, write_log
 from oacp_storage_engine import Hint
 from oacp_storage_file import segment as segments

@@ -44,9 +44,9 @@ class Backup:
             self._taken.clear()
             with self._store.locked():
                 self._store.checkpoint()
-                self._copy_all()
+                self.copy_all()
                 counter = self._store.position.counter
-        self._sync()
+        self.complete()
         return counter
 
     def _take_beside_writers(self) -> int | None:
@@ -58,12 +58,12 @@ class Backup:
         with store.locked():
             store.checkpoint()
             begun = store.position
-        self._copy_all()
+        self.copy_all()
         with store.locked():
             now = store.position
             if (now.epoch, now.generation) != (begun.epoch, begun.generation):
                 return None
-            self._bring_up_to_date(store.writes_since(begun))
+            self.bring_up_to_date(store.writes_since(begun))
             return now.counter
 
     # --- ending long segments -----------------------------------------------------------------------------
@@ -91,7 +91,8 @@ class Backup:
 
     # --- copying ------------------------------------------------------------------------------------------
 
-    def _copy_all(self) -> None:
+    def copy_all(self) -> None:
+        """Link or copy everything, as it is at the moment."""
         make_directories(self._disk, self._target.namespaces)
         for file in self._walk(""):
             self._take_file(file)
@@ -142,8 +143,8 @@ class Backup:
         except FileNotFoundError:
             return
 
-    def _bring_up_to_date(self, writes: list[Write]) -> None:
-        """Repeat what was written while copying; under the lock."""
+    def bring_up_to_date(self, writes: list[Write]) -> None:
+        """Repeat what was written since the last checkpoint before copying; under the lock."""
         lengths: dict[str, int] = {}
         for write in writes:
             if isinstance(write, LogWrite):
@@ -160,31 +161,41 @@ class Backup:
                 self._unsynced.add(file)
             else:
                 self._copy_rest(file, min(kept, self._copied[file]))
-        for file, size in list(self._copied.items()):
-            if file in lengths:
-                continue
-            try:
-                now = os.stat(self._source.absolute(file)).st_size
-            except FileNotFoundError:
-                self._drop(file)  # of a commit that failed while it was copied
-                continue
-            if now != size:
-                self._copy_rest(file, 0)
-        for file in self._shared_last_segments():
-            self._drop(file)
-            self._copy_rest(file, 0)
-            self._taken.add(file)
+        for directory, firsts in self._logs().items():
+            self._compare_end(directory, firsts, lengths)
 
-    def _shared_last_segments(self) -> list[str]:
-        """Last segments that are linked although the store may still write to them."""
-        last: dict[str, int] = {}
+    def _logs(self) -> dict[str, list[int]]:
+        """The segments taken, by directory."""
+        logs: dict[str, list[int]] = {}
         for file in self._taken:
             directory, _, name = file.rpartition("/")
             first = segment_first(name)
             if first is not None:
-                last[directory] = max(first, last.get(directory, 0))
-        segments = (f"{directory}/{segment_name(first)}" for directory, first in last.items())
-        return [file for file in segments if file not in self._copied]
+                logs.setdefault(directory, []).append(first)
+        return logs
+
+    def _compare_end(self, directory: str, firsts: list[int], lengths: dict[str, int]) -> None:
+        """Undo what was taken of a commit that failed; the last segment must be a copy of its own.
+
+        Such a commit may have made segments, and an agent, that are gone again, so that the segment before them,
+        which seemed to be ended and was linked, is written to as before.
+        """
+        for first in sorted(firsts, reverse=True):
+            file = f"{directory}/{segment_name(first)}"
+            try:
+                size = os.stat(self._source.absolute(file)).st_size
+            except FileNotFoundError:
+                self._drop(file)
+                continue
+            if file not in self._copied:
+                self._drop(file)
+                self._copy_rest(file, 0)
+                self._taken.add(file)
+            elif size != self._copied[file] and file not in lengths:
+                self._copy_rest(file, 0)
+            return
+        if not os.path.isdir(self._source.absolute(directory)):
+            remove_tree(self._disk, self._target.absolute(directory))
 
     def _copy_rest(self, file: str, start: int) -> None:
         source, target = self._source.absolute(file), self._target.absolute(file)
@@ -193,7 +204,7 @@ class Backup:
 
     # --- durability ---------------------------------------------------------------------------------------
 
-    def _sync(self) -> None:
+    def complete(self) -> None:
         """Complete the backup, and make it durable: first everything else, then its mark."""
         for file in self._unsynced:
             try:
