@@ -162,7 +162,7 @@ class TurnForgetsLearning(MemoryStorage):
 
 @mutant(ClauseName.DELETION)
 class DeletedAgentListed(MemoryStorage):
-    """Lists an agent after it was deleted."""
+    """Lists a deleted agent once more, as a stale cache does."""
 
     async def delete_agent(self, agent_id):
         deletion = await super().delete_agent(agent_id)
@@ -171,7 +171,7 @@ class DeletedAgentListed(MemoryStorage):
 
     async def list_agents(self, *, prefix="", after=None, limit=100):
         found = await super().list_agents(prefix=prefix, after=after, limit=limit)
-        gone = {name for name in self.__dict__.get("gone", ()) if name.startswith(prefix)}
+        gone = {name for name in self.__dict__.pop("gone", ()) if name.startswith(prefix)}
         return sorted({*found, *gone})[:limit]
 
 
