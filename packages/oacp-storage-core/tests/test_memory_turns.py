@@ -158,9 +158,9 @@ async def test_a_turn_is_all_or_nothing(
 async def test_faults_of_a_turn_are_named(storage: MemoryStorage) -> None:
     with pytest.raises(InvalidPayloadError, match=r"^\$\[1\]\.x: tuple"):
         await storage.record_turn("a", interactions=[{}, {"x": ()}])
-    with pytest.raises(InvalidPayloadError, match=r"^state\.x: tuple"):
+    with pytest.raises(InvalidPayloadError, match=r"^\$\.state\.x: tuple"):
         await storage.record_turn("a", state={"x": ()})
-    with pytest.raises(InvalidPayloadError, match=r"^learning\['k'\]\.x: tuple"):
+    with pytest.raises(InvalidPayloadError, match=r"^\$\.learning\['k'\]\.x: tuple"):
         await storage.record_turn("a", learning={"k": {"x": ()}})
     with pytest.raises(ValueError, match=r"^record_turn: expected_version is the version of the state"):
         await storage.record_turn("a", expected_version=1)

@@ -209,9 +209,9 @@ class MemoryStorage(MemoryDocuments):
         if expected_version is not None and state is None:
             raise ValueError("record_turn: expected_version is the version of the state, so it needs state")
         new = new_interactions(agent_id, interactions, coerce=self._coerce)
-        state_body = None if state is None else check_payload(state, self._coerce, "state")[0]
+        state_body = None if state is None else check_payload(state, self._coerce, "$.state")[0]
         learning_bodies = {
-            check_name(key, "key"): check_payload(value, self._coerce, f"learning[{key!r}]")[0]
+            check_name(key, "learning key"): check_payload(value, self._coerce, f"$.learning[{key!r}]")[0]
             for key, value in (learning or {}).items()
         }
         bodies = [*(one.body for one in new), state_body or b"", *learning_bodies.values()]

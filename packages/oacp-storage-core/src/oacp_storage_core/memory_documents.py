@@ -43,7 +43,7 @@ class MemoryDocuments(MemoryLifecycle):
         self, agent_id: str, key: str, data: dict[str, Any], *, expected_version: int | None = None
     ) -> int:
         """Replace what the agent learned under ``key`` and return its new version."""
-        agent_id, key = check_name(agent_id), check_name(key, "key")
+        agent_id, key = check_name(agent_id), check_name(key, "learning key")
         return await self._store("learning_data", agent_id, key, data, expected_version)
 
     async def get_learning_data(self, agent_id: str, key: str) -> dict[str, Any] | None:
@@ -52,17 +52,19 @@ class MemoryDocuments(MemoryLifecycle):
 
     async def get_learning_data_document(self, agent_id: str, key: str) -> Document | None:
         """The data under ``key`` with version and time, or None."""
-        return await self._get("learning_data", check_name(agent_id), check_name(key, "key"))
+        return await self._get("learning_data", check_name(agent_id), check_name(key, "learning key"))
 
     async def update_learning_data(self, agent_id: str, key: str, change: Change) -> Document | None:
         """As ``update_agent_state``, for one key."""
-        return await self._update("learning_data", check_name(agent_id), check_name(key, "key"), change)
+        return await self._update(
+            "learning_data", check_name(agent_id), check_name(key, "learning key"), change
+        )
 
     async def delete_learning_data(
         self, agent_id: str, key: str, *, expected_version: int | None = None
     ) -> bool:
         """Delete the data under ``key``; whether there was any."""
-        agent_id, key = check_name(agent_id), check_name(key, "key")
+        agent_id, key = check_name(agent_id), check_name(key, "learning key")
         return await self._delete("learning_data", agent_id, key, expected_version)
 
     async def list_learning_data(
@@ -75,7 +77,7 @@ class MemoryDocuments(MemoryLifecycle):
         self, key: str, data: dict[str, Any], *, expected_version: int | None = None
     ) -> int:
         """Replace the system state under ``key`` and return its new version."""
-        return await self._store("system_state", None, check_name(key, "key"), data, expected_version)
+        return await self._store("system_state", None, check_name(key, "system key"), data, expected_version)
 
     async def get_system_state(self, key: str) -> dict[str, Any] | None:
         """The system state under ``key``, or None."""
@@ -83,15 +85,15 @@ class MemoryDocuments(MemoryLifecycle):
 
     async def get_system_state_document(self, key: str) -> Document | None:
         """The system state under ``key`` with version and time, or None."""
-        return await self._get("system_state", None, check_name(key, "key"))
+        return await self._get("system_state", None, check_name(key, "system key"))
 
     async def update_system_state(self, key: str, change: Change) -> Document | None:
         """As ``update_agent_state``, for one key of system state."""
-        return await self._update("system_state", None, check_name(key, "key"), change)
+        return await self._update("system_state", None, check_name(key, "system key"), change)
 
     async def delete_system_state(self, key: str, *, expected_version: int | None = None) -> bool:
         """Delete the system state under ``key``; whether there was any."""
-        return await self._delete("system_state", None, check_name(key, "key"), expected_version)
+        return await self._delete("system_state", None, check_name(key, "system key"), expected_version)
 
     async def list_system_state(
         self, *, prefix: str = "", after: str | None = None, limit: int = 100
