@@ -38,6 +38,7 @@ def prepared(root: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_each_write_of_a_commit_fails_once(tmp_path: Path, code: int) -> None:
     calls = ("write", "create", "make_directory")
+    refused = Rejected if code == errno.ENOSPC else StorageError
     failed: list[str] = []
     for at in range(200):
         root = tmp_path / str(at)
@@ -53,7 +54,7 @@ def test_each_write_of_a_commit_fails_once(tmp_path: Path, code: int) -> None:
             assert ids_of(contents(root), "a") == ["a0", "a1", "a2"]
             assert ids_of(contents(root), "b") == ["b0", "b1", "b2"]
             continue
-        except Rejected if code == errno.ENOSPC else StorageError:
+        except refused:
             assert disk.failed is not None
         else:
             if disk.failed is None:

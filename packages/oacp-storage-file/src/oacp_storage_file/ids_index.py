@@ -173,8 +173,10 @@ def fetch(view: LogView, sequences: Sequence[int]) -> list[Record]:
         while end + 1 < len(sequences) and sequences[end + 1] - sequences[end] <= _NEAR:
             end += 1
         low: int | None = sequences[start] - 1
+        high = sequences[end] + 1
         while low is not None:
-            page = read_page(view, low, sequences[end] + 1, reverse=False, limit=_PAGE, max_bytes=_PAGE_BYTES)
+            limit = min(high - low, _PAGE)
+            page = read_page(view, low, high, reverse=False, limit=limit, max_bytes=_PAGE_BYTES)
             found += [record for record in page.records if record.sequence in wanted]
             low = page.next
         start = end + 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from oacp_storage_file.disk import read_file
 from oacp_storage_file.documents import parse_document
 from oacp_storage_file.journal import Journal
-from oacp_storage_file.journal_format import Damaged, FileWrite, Found, Group, LogWrite, Torn, Write, scan
+from oacp_storage_file.journal_format import Damaged, FileWrite, Group, LogWrite, Torn, Write, scan
 from oacp_storage_file.layout import Layout
 from oacp_storage_file.readable_files import Part, ReadableFiles, Staged
 
@@ -36,20 +36,19 @@ def redo(journal: Journal, start: int, files: ReadableFiles, layout: Layout) -> 
                 final[write.file] = found.offset
                 if isinstance(write, LogWrite):
                     lengths[write.file] = write.at + write.size
-    end, damaged = start, False
+    end = start
+    partly = unreadable = False
     for found in scan(data, start):
         if isinstance(found, Group):
             _write(files, _wanted(found, final, files, layout))
-        damaged = damaged or isinstance(found, Damaged) or _is_damaged(found)
+            partly = partly or not found.intact
+        unreadable = unreadable or isinstance(found, Damaged)
         end = found.offset if isinstance(found, Torn) else found.end
     for file, length in lengths.items():
-        if files.size(file) > length:
+        # What a group that cannot be read wrote there may have been acknowledged.
+        if not unreadable and files.size(file) > length:
             files.truncate(file, length)
-    return Redone(end, set(final), damaged)
-
-
-def _is_damaged(found: Found) -> bool:
-    return isinstance(found, Group) and not found.intact
+    return Redone(end, set(final), partly or unreadable)
 
 
 def _write(files: ReadableFiles, parts: Iterable[Part]) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import struct
 from typing import NamedTuple
+from zlib import crc32
 
 from oacp_storage_file.disk import Disk
 
-_LAYOUT = struct.Struct("<6Q")
+_LAYOUT = struct.Struct("<5Q")
+_SIZE = _LAYOUT.size + 4  # a checksum: readers may meet a writer half way
 
 
 class Position(NamedTuple):
@@ -44,17 +46,18 @@ class SequenceLock:
         self._fd = disk.open(path, create=True)
 
     def read(self) -> Position | None:
-        """The present position; None while it is being written, or when there is none yet."""
-        data = os.pread(self._fd, _LAYOUT.size, 0)
-        if len(data) < _LAYOUT.size:
+        """The present position; None while it is being written, or when there is none."""
+        data = os.pread(self._fd, _SIZE, 0)
+        fields = data[: _LAYOUT.size]
+        if len(data) < _SIZE or crc32(fields) != int.from_bytes(data[_LAYOUT.size :], "little"):
             return None
-        first, generation, end, epoch, suspect, last = _LAYOUT.unpack(data)
-        return Position(first, generation, end, epoch, bool(suspect)) if first == last else None
+        counter, generation, end, epoch, suspect = _LAYOUT.unpack(fields)
+        return Position(counter, generation, end, epoch, bool(suspect))
 
     def write(self, position: Position) -> None:
         """Publish a position."""
-        counter, generation, end, epoch, suspect = position
-        self._disk.write(self._fd, _LAYOUT.pack(counter, generation, end, epoch, suspect, counter), 0)
+        fields = _LAYOUT.pack(*position)
+        self._disk.write(self._fd, fields + crc32(fields).to_bytes(4, "little"), 0)
 
     def close(self) -> None:
         """Close the file."""
