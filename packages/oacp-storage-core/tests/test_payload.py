@@ -323,7 +323,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("value", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses_and_says_what_and_where(value: Any, message: str) -> None:
-    payload = {"fine": 1, "meta": {"a b": [0, {"when": value}]}}
+    payload = {"fine": [None, True, 1.5, "x", 1], "meta": {"a b": [0, {"when": value}]}}
     with pytest.raises(InvalidPayloadError) as caught:
         encode(payload)
     assert str(caught.value) == f"$.meta['a b'][1].when: {message}"
