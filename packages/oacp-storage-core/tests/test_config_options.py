@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from behind_adapter import backend_of
 from oacp_storage_core import StorageBackend, StorageConfigError, StorageConnectionError, create_storage
 from oacp_storage_core.options import options_of
 
@@ -29,12 +31,12 @@ def shop(site) -> None:
     site.install_backend("shop", FROM_URL, parameters=PARAMETERS)
 
 
-def given(source: object, **options: object) -> dict[str, object]:
+def given(source: Any, **options: object) -> Any:
     """What the backend behind the adapter was given."""
-    return create_storage(source, **options).backend.given
+    return backend_of(create_storage(source, **options)).given
 
 
-def refusal(source: object, **options: object) -> str:
+def refusal(source: Any, **options: object) -> str:
     with pytest.raises(StorageConfigError) as caught:
         create_storage(source, **options)
     assert type(caught.value) is StorageConfigError
@@ -186,10 +188,12 @@ def test_keywords_that_are_passed_on_count_as_those_of_the_base(site) -> None:
     }
     site.install("dist-passing", points, {"passing": source})
     create_storage("mine", colour="blue", namespace="n", coerce=True)
-    assert create_storage("fixed", size=2).seen == ("mine", 2)
+    fixed: Any = create_storage("fixed", size=2)
+    assert fixed.seen == ("mine", 2)
     assert "its options are coerce, colour, name, namespace" in refusal("mine", colr="blue")
     assert "the option 'coerce' must be bool" in refusal("mine", coerce="yes")
-    assert create_storage("odd", number=2, namespace="n").seen == {"namespace": "n"}
+    odd: Any = create_storage("odd", number=2, namespace="n")
+    assert odd.seen == {"namespace": "n"}
     assert "the option 'number' must be int" in refusal("odd", number="2")
 
 
@@ -231,7 +235,7 @@ def test_annotations_for_type_checkers_only_do_not_stand_in_the_way(site) -> Non
     site.install(
         "dist-late", {"oacp_storage.backends": {"late": "late_module:Mine"}}, {"late_module": source}
     )
-    made = create_storage("late", path="p", home="h", size="big", tls="x", count=2)
+    made: Any = create_storage("late", path="p", home="h", size="big", tls="x", count=2)
     assert made.seen == ("p", Path("h"), "big", "x", 2)
     assert "the option 'path' must be str or a path" in refusal("late", path=3)
     assert "the option 'count' must be int" in refusal("late", count="3")

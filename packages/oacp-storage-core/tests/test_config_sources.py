@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from behind_adapter import backend_of
 from oacp_storage_core import (
     BackendNotFoundError,
     MemoryStorage,
@@ -43,9 +45,9 @@ def box(site) -> None:
     )
 
 
-def given(source: object, **options: object) -> dict[str, object]:
+def given(source: Any, **options: object) -> Any:
     """What the backend behind the adapter was given."""
-    return create_storage(source, **options).backend.given
+    return backend_of(create_storage(source, **options)).given
 
 
 def test_the_name_of_a_backend() -> None:
@@ -102,19 +104,19 @@ async def test_nothing_means_the_environment_then_the_nearest_file(box, work, mo
         'default = "main"\n[storage.main]\nbackend = "box"\n[storage.x]\nbackend = "memory"'
     )
     async with open_storage() as storage:
-        assert storage.backend.given["size"] == 1
+        assert backend_of(storage).given["size"] == 1
     async with open_storage(size=5) as storage:
-        assert storage.backend.given["size"] == 5
+        assert backend_of(storage).given["size"] == 5
     monkeypatch.setenv("OACP_STORAGE_URI", "memory://")
     async with open_storage() as storage:
         assert isinstance(storage, MemoryStorage)
     assert isinstance(create_storage(), MemoryStorage)
     monkeypatch.setenv("OACP_STORAGE_URI", "main")
     async with open_storage() as storage:
-        assert storage.backend.given["size"] == 1
+        assert backend_of(storage).given["size"] == 1
     monkeypatch.setenv("OACP_STORAGE_URI", "")
     async with open_storage() as storage:
-        assert storage.backend.given["size"] == 1
+        assert backend_of(storage).given["size"] == 1
 
 
 def test_the_only_storage_of_a_file_is_its_default(box, work) -> None:
@@ -218,11 +220,11 @@ LIFE = """
 async def test_create_does_not_connect_and_open_does(site) -> None:
     site.install_backend("alive", LIFE, parameters="fail: bool = False")
     storage = create_storage("alive")
-    assert storage.backend.log == {}
+    assert backend_of(storage).log == {}
     async with open_storage("alive") as storage:
         assert isinstance(storage, Storage)
-        assert storage.backend.log["life"] == ["open"]
-    assert storage.backend.log["life"] == ["open", "close"]
+        assert backend_of(storage).log["life"] == ["open"]
+    assert backend_of(storage).log["life"] == ["open", "close"]
 
 
 @pytest.mark.asyncio
@@ -231,12 +233,16 @@ async def test_what_failed_to_open_is_closed(site, monkeypatch) -> None:
     made: list[Storage] = []
     from oacp_storage_core import config
 
-    construct = config.construct
-    monkeypatch.setattr(config, "construct", lambda *a: made.append(construct(*a)) or made[-1])
+    def noted(*arguments: Any) -> Storage:
+        made.append(construct(*arguments))
+        return made[-1]
+
+    construct = vars(config)["construct"]
+    monkeypatch.setattr(config, "construct", noted)
     with pytest.raises(Exception, match="no server there"):
         async with open_storage("alive", fail=True):
             pytest.fail("it was opened")
-    assert made[0].backend.log["life"] == ["open", "close"]
+    assert backend_of(made[0]).log["life"] == ["open", "close"]
 
 
 @pytest.mark.asyncio

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from behind_adapter import backend_of
 from oacp_storage_core import StorageConfigError, create_storage
 from oacp_storage_core.toml_file import find_config
 
@@ -36,11 +38,11 @@ def conf(site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def given(folder: Path, table: str, **options: object) -> dict[str, object]:
+def given(folder: Path, table: str, **options: object) -> Any:
     """What the backend of ``[storage.main]`` with this content was given."""
     path = folder / "oacp.toml"
     path.write_text(f"[storage.main]\n{table}\n")
-    return create_storage(path, **options).backend.given
+    return backend_of(create_storage(path, **options)).given
 
 
 def refusal(folder: Path, content: str) -> str:
@@ -253,7 +255,7 @@ def test_paths_are_relative_to_the_file(conf, monkeypatch) -> None:
 def test_paths_of_a_relatively_named_file_are_relative_to_it_too(conf, monkeypatch) -> None:
     given(conf, 'backend = "shop"\npath = "data"')
     monkeypatch.chdir(conf.parent)
-    assert create_storage("conf/oacp.toml").backend.given["path"] == str(conf / "data")
+    assert backend_of(create_storage("conf/oacp.toml")).given["path"] == str(conf / "data")
 
 
 def test_paths_left_to_their_defaults_are_relative_to_the_file_too(conf, site) -> None:
@@ -269,17 +271,17 @@ def test_paths_left_to_their_defaults_are_relative_to_the_file_too(conf, site) -
     )
     path = conf / "oacp.toml"
     path.write_text('[storage.main]\nbackend = "defaults"')
-    assert create_storage(path).backend.given == {
+    assert backend_of(create_storage(path)).given == {
         "path": str(conf / "a.db"),
         "home": conf / "h",
         "log": None,
         "run": Path("/run/x"),
         "name": "n",
     }
-    assert create_storage(path, path="b.db").backend.given["path"] == "b.db"
-    assert create_storage({"backend": "defaults"}).backend.given["path"] == "a.db"
+    assert backend_of(create_storage(path, path="b.db")).given["path"] == "b.db"
+    assert backend_of(create_storage({"backend": "defaults"})).given["path"] == "a.db"
     path.write_text('[storage.main]\nurl = "defaults://h"')
-    assert create_storage(path).backend.given["path"] == "a.db"
+    assert backend_of(create_storage(path)).given["path"] == "a.db"
 
 
 def test_a_path_in_the_call_is_relative_to_the_working_directory(conf) -> None:
@@ -307,16 +309,16 @@ def test_a_relative_url_is_relative_to_the_file(conf, url, expected) -> None:
 
 
 def test_elsewhere_a_relative_url_stays_as_it_is(conf, site, monkeypatch) -> None:
-    assert create_storage("shop:///oacp.db").backend.given["url"] == "shop:///oacp.db"
-    assert create_storage({"url": "shop:///x"}).backend.given["url"] == "shop:///x"
+    assert backend_of(create_storage("shop:///oacp.db")).given["url"] == "shop:///oacp.db"
+    assert backend_of(create_storage({"url": "shop:///x"})).given["url"] == "shop:///x"
     monkeypatch.setenv("OACP_STORAGE_URI", "shop:///x")
-    assert create_storage().backend.given["url"] == "shop:///x"
+    assert backend_of(create_storage()).given["url"] == "shop:///x"
     site.install_backend(
         "absolute",
         "from_url = classmethod(lambda cls, url, **options: setattr(made := cls(), 'seen', url) or made)",
     )
     conf.joinpath("oacp.toml").write_text('[storage.main]\nurl = "absolute:///data"')
-    assert create_storage(conf / "oacp.toml").backend.seen == "absolute:///data"
+    assert backend_of(create_storage(conf / "oacp.toml")).seen == "absolute:///data"
 
 
 def test_the_environment_is_read_when_the_storage_is_made(conf, monkeypatch) -> None:

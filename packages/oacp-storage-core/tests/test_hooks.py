@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ async def test_data_passes_the_wrappers_in_the_order_in_which_they_are_named(tag
 
 
 def test_the_last_is_innermost_and_each_receives_the_previous_result(tags) -> None:
-    outer = create_storage("memory", wrappers=["redact", "encrypt"])
+    outer: Any = create_storage("memory", wrappers=["redact", "encrypt"])
     assert type(outer).__module__ == "tag_redact"
     inner = outer.wrapped
     assert type(inner).__module__ == "tag_encrypt"
@@ -112,7 +113,7 @@ def test_wrappers_and_their_settings_stand_in_the_file(tags, tmp_path, monkeypat
         wrappers = ["redact", { name = "encrypt", key_file = "key.bin", key = "${THE_KEY}", depth = { a = [1] } }]
         """
     )
-    storage = create_storage(conf / "oacp.toml")
+    storage: Any = create_storage(conf / "oacp.toml")
     redact, encrypt = storage.config, storage.wrapped.config
     assert (redact.wrapper, dict(redact.settings)) == ("redact", {})
     assert encrypt.wrapper == "encrypt"
@@ -125,7 +126,8 @@ def test_wrappers_and_their_settings_stand_in_the_file(tags, tmp_path, monkeypat
 
 
 def test_the_configuration_that_hooks_see_has_no_password(tags) -> None:
-    config = create_storage("memory://me:s3cret@x?namespace=n", wrappers=["encrypt"]).config
+    storage: Any = create_storage("memory://me:s3cret@x?namespace=n", wrappers=["encrypt"])
+    config = storage.config
     assert config.url == "memory://me:***@x?namespace=n"
     assert config.directory == Path.cwd()
     assert config.name is None
@@ -230,7 +232,9 @@ def test_a_wrapper_claimed_twice_is_refused(site) -> None:
 
 
 def test_a_wrapper_may_be_named_twice(tags) -> None:
-    storage = create_storage("memory", wrappers=[{"name": "encrypt", "n": 1}, {"name": "encrypt", "n": 2}])
+    storage: Any = create_storage(
+        "memory", wrappers=[{"name": "encrypt", "n": 1}, {"name": "encrypt", "n": 2}]
+    )
     assert storage.config.settings == {"n": 1}
     assert storage.wrapped.config.settings == {"n": 2}
 
@@ -240,13 +244,13 @@ def test_a_plugin_may_be_an_object_under_two_names(site) -> None:
     site.install(
         "dist-two", {HOOKS: {"one": "both_hooks", "two": "both_hooks:itself"}}, {"both_hooks": source}
     )
-    storage = create_storage("memory", wrappers=["one", "two"])
+    storage: Any = create_storage("memory", wrappers=["one", "two"])
     assert storage.config.wrapper == "one"
     assert storage.wrapped.config.wrapper == "two"
 
 
 def test_the_settings_of_a_wrapper_cannot_be_changed() -> None:
-    config = HookConfig(backend="memory", directory=Path(), settings={"a": 1})
+    config: Any = HookConfig(backend="memory", directory=Path(), settings={"a": 1})
     with pytest.raises(TypeError):
         config.settings["a"] = 2
 

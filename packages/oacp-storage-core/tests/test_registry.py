@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from types import ModuleType
+from typing import Any
 
 import importlib_metadata
 import pytest
@@ -73,9 +74,14 @@ def test_two_hundred_plugins_are_scanned_and_listed_and_none_is_imported(site) -
 
 def test_installed_distributions_are_scanned_once_and_again_on_a_miss(site, monkeypatch) -> None:
     site.install_backend("early")
-    scans = []
+    scans: list[int] = []
     distributions = importlib_metadata.distributions
-    monkeypatch.setattr(importlib_metadata, "distributions", lambda: scans.append(1) or distributions())
+
+    def counted() -> Any:
+        scans.append(1)
+        return distributions()
+
+    monkeypatch.setattr(importlib_metadata, "distributions", counted)
     entry_points.scan(again=True)
     for _ in range(3):
         load_backend("early")
@@ -322,7 +328,7 @@ def test_a_finder_that_fails_midway_loses_only_what_comes_after_it(site, monkeyp
 class Elsewhere(importlib_metadata.Distribution):
     """A distribution that lies in no folder, as a provider of metadata may have it."""
 
-    entry_points = (
+    entry_points: Any = (
         importlib_metadata.EntryPoint("elsewhere", "oacp_storage_core.memory:MemoryStorage", BACKENDS),
     )
 

@@ -34,7 +34,11 @@ class Recorder(Storage):
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.answer = object()
 
-    store_interaction = get_interactions = store_agent_state = get_agent_state = None
+    # Each is given its recording method below.
+    store_interaction: Any = None
+    get_interactions: Any = None
+    store_agent_state: Any = None
+    get_agent_state: Any = None
 
 
 def recording(name: str) -> Any:
