@@ -195,8 +195,17 @@ class World:
                 self.faults.outage = True
                 await asyncio.sleep(self.rng.choice([0.1, 1.0, self.timeout * 1.5]))
                 self.faults.outage = False
+            if not self.quiet and self.rng.random() < 0.3:
+                self._cancel_background_tasks()
             if self.rng.random() < 0.1:
                 await self._close(self.rng.choice(self.storages))
+
+    def _cancel_background_tasks(self) -> None:
+        """As a program does that cancels all tasks and then goes on, though its calls are spared here."""
+        for task in self.loop.tasks:
+            ours = task.get_name().startswith("oacp-storage") and "close" not in task.get_name()
+            if ours and not task.done() and self.rng.random() < 0.7:
+                task.cancel()
 
     async def _close(self, closing: SimulatedStorage) -> None:
         self.closings.setdefault(closing, self.truth.tick())

@@ -217,6 +217,14 @@ class FaultyEngine(MemoryEngine):
 
     async def _try(self, operations: list[Any], apply: Callable[[], T], deadline: float) -> T:
         """Apply, or not, and tell, or not."""
+        try:
+            return await self._try_once(operations, apply, deadline)
+        except asyncio.CancelledError:
+            for operation in operations:
+                operation.sent = True  # as far as anybody can know
+            raise
+
+    async def _try_once(self, operations: list[Any], apply: Callable[[], T], deadline: float) -> T:
         with self._use():
             fault = "not applied" if self._faults.outage else self._faults.draw()
             if fault == "fatal":

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import pytest
 
 from lane_calls import FAR, call, lane_over, later, unit
-from oacp_storage_core import OutcomeUnknownError, SchemaVersionError, StorageError, StorageTimeoutError
+from oacp_storage_core import (
+    OutcomeUnknownError,
+    SchemaVersionError,
+    StorageConnectionError,
+    StorageError,
+    StorageTimeoutError,
+)
 from oacp_storage_engine import (
     Applied,
     Erased,
@@ -145,6 +151,38 @@ def test_a_call_cancelled_after_it_is_sent_happens_wholly_and_disturbs_nobody() 
         done = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in done] == [Applied, asyncio.CancelledError, Applied]
         assert engine.groups == [["0", "1", "2"]]
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_sender_cancelled_before_it_began_is_replaced(turns: int) -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        lane = lane_over(engine)
+        queued = later(lane, unit("queued"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task(), queued}:
+            task.cancel()
+        outcome = await queued
+        assert isinstance(outcome, Applied | OutcomeUnknownError | StorageConnectionError)
+        assert isinstance(await call(lane, unit("next")), Applied)
+        await lane.drain()
+
+    run(main())
+
+
+def test_a_write_interrupted_while_surely_nothing_was_applied_says_so() -> None:
+    async def main() -> None:
+        lane = lane_over(ScriptedEngine(NotApplied("away")))
+        waiting = later(lane, unit("waiting"))
+        await asyncio.sleep(0.001)
+        for task in asyncio.all_tasks() - {asyncio.current_task(), waiting}:
+            task.cancel()
+        error = await waiting
+        assert isinstance(error, StorageConnectionError)
+        assert "nothing was changed" in str(error)
 
     run(main())
 

@@ -152,6 +152,43 @@ def test_an_impatient_caller_leaves_the_opening_to_the_others() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_all_tasks_may_be_cancelled_and_the_storage_used_again(turns: int) -> None:
+    """As a program does that shuts its work down and then writes a last word."""
+
+    async def main() -> None:
+        storage = FakeStorage()
+        calls = [asyncio.ensure_future(storage.store_interaction("ann", {})) for _ in range(3)]
+        calls += [asyncio.ensure_future(_next(storage))]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait(calls)
+        last = await storage.store_interaction("ann", {"n": "last"})
+        assert (await storage.get_interactions("ann", 1))[0] == {"n": "last"}
+        watching = asyncio.ensure_future(anext(storage.watch_interactions("ann", after=0)))
+        assert (await watching).sequence == 1
+        assert last
+        await storage.close()
+
+    run(main())
+
+
+def test_an_interrupted_opening_is_told_to_those_who_wait() -> None:
+    async def main() -> None:
+        storage = FakeStorage()
+        call = asyncio.ensure_future(outcome_of(storage.store_interaction("ann", {})))
+        await asyncio.sleep(0)
+        (opening,) = asyncio.all_tasks() - {asyncio.current_task(), call}
+        opening.cancel()
+        assert isinstance(await call, StorageConnectionError)
+        await storage.store_interaction("ann", {})
+        await storage.close()
+
+    run(main())
+
+
 # --- closing ----------------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,7 @@ def test_a_storm_of_outages_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
         hub = WatchHub(Away())
         owner = FakeStorage()
         hub.subscribe(owner, "ann")
+        hub.listen()
         await asyncio.sleep(600)
         await hub.close(1)
 
@@ -357,6 +358,7 @@ def test_an_engine_listens_once_at_a_time() -> None:
         for _ in range(5):
             owner = FakeStorage()
             hub.subscribe(owner, "ann")
+            hub.listen()
             await asyncio.sleep(0.1)
             del owner
             await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from oacp_storage_core import StorageError, StorageTimeoutError
 from oacp_storage_engine.background import start_task
 from oacp_storage_engine.failure import own_copy, public
 from oacp_storage_engine.primitives import Engine, NotApplied, Outcome, Rejected, Unit, Unknown
-from oacp_storage_engine.resend import Sending, interrupted, resend
+from oacp_storage_engine.resend import Sending, defect, resend
 from oacp_storage_engine.turnstile import Turnstile
 
 MAX_QUEUED_BYTES = 16 * 1024 * 1024
@@ -59,9 +59,7 @@ class GroupCommit:
         self._queue: deque[_Pending] = deque()
         self._queued_bytes = 0
         self._turnstile = Turnstile(self._has_room)
-        self._sent: list[_Pending] = []
         self._runner: asyncio.Task[None] | None = None
-        self._running = False
 
     @property
     def crowded(self) -> bool:
@@ -91,8 +89,9 @@ class GroupCommit:
 
     async def drain(self) -> None:
         """Wait until everything submitted is answered."""
-        while self._running and self._runner is not None:
+        while self._runner is not None and (not self._runner.done() or self._is_awaited):
             await asyncio.wait([self._runner])
+            await asyncio.sleep(0)  # another one takes over what a cancelled one left
 
     def give_up(self, error: StorageError) -> None:
         """Answer all callers although nothing more will be sent: with ``error`` what was not sent."""
@@ -107,7 +106,7 @@ class GroupCommit:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.append(_Pending(work, size, deadline, future))
         self._queued_bytes += size
-        if not self._running:
+        if self._runner is None or self._runner.done():
             self._start()
         return future
 
@@ -115,27 +114,32 @@ class GroupCommit:
         return self._queued_bytes < MAX_QUEUED_BYTES and len(self._queue) < MAX_QUEUED_UNITS
 
     def _start(self) -> None:
-        self._running = True  # first: an eager task may be done before it is returned
         self._runner = start_task(self._run(), "oacp-storage group commit")
+        self._runner.add_done_callback(self._take_over)
+
+    def _take_over(self, runner: asyncio.Task[None]) -> None:
+        """Go on where a runner was cancelled; it may not even have begun."""
+        if runner is self._runner and self._is_awaited:
+            self._start()
+
+    @property
+    def _is_awaited(self) -> bool:
+        return any(not pending.future.done() for pending in self._queue)
 
     async def _run(self) -> None:
-        try:
-            while group := self._take():
-                self._sent = group
+        while group := self._take():
+            try:
                 if isinstance(group[0].work, Unit):
                     await self._commit(group)
                 else:
                     await self._perform(group[0], group[0].work)
-                self._sent = []
-                await asyncio.sleep(0)  # callers just answered may join the next group
-        except (Exception, asyncio.CancelledError):  # not when destroyed: then the loop has ended
-            _fail(self._sent, interrupted())
-            if any(not pending.future.done() for pending in self._queue):
-                self._start()
-            else:
-                self._running = False
-            raise
-        self._running = False
+            except asyncio.CancelledError:
+                _fail(group, Sending().interrupted())  # what was sent is answered already
+                raise
+            except Exception as exc:
+                _fail(group, defect(exc))
+                raise
+            await asyncio.sleep(0)  # callers just answered may join the next group
 
     def _take(self) -> list[_Pending]:
         """The next group: in order, bounded in bytes and units, without calls that were given up.
@@ -169,38 +173,50 @@ class GroupCommit:
     async def _commit(self, group: list[_Pending]) -> None:
         """Send the units until each caller is answered. Those whose time is over are answered in between."""
         sending = Sending()
-        while group:
-            units = [pending.work for pending in group if isinstance(pending.work, Unit)]
-            try:
-                outcomes = await self._send(sending, units, self._deadline(group))
-            except (NotApplied, Unknown) as exc:
-                pause = sending.next_pause()
-                late = self._loop.time() + pause
-                _fail([one for one in group if one.deadline <= late], sending.too_late(exc))
-                if group[-1].deadline <= late:
+        try:
+            while group:
+                units = [pending.work for pending in group if isinstance(pending.work, Unit)]
+                try:
+                    outcomes = await self._send(sending, units, self._deadline(group))
+                except (NotApplied, Unknown) as exc:
+                    group = await self._pause(sending, group, exc)
+                else:
+                    self._answer(group, units, outcomes)
                     return
-                await asyncio.sleep(pause)
-                if not sending.maybe_applied:
-                    group = [pending for pending in group if not pending.future.done()]
-            except Rejected as exc:
-                if len(group) == 1:
-                    _refuse(group[0], exc)
-                    return
-                middle = len(group) // 2  # one unit that the store cannot take must not fail the others
-                await self._commit(group[:middle])
-                await self._commit(group[middle:])
+        except asyncio.CancelledError:
+            _fail(group, sending.interrupted())
+            raise
+        except Rejected as exc:
+            if len(group) == 1:
+                _refuse(group[0], exc)
                 return
-            except StorageError as exc:
-                _fail(group, exc)
-                return
-            else:
-                self._applied(units)
-                for pending, outcome in zip(group, outcomes, strict=True):
-                    if isinstance(outcome, Rejected):
-                        _refuse(pending, outcome)
-                    elif not pending.future.done():
-                        pending.future.set_result(outcome)
-                return
+            middle = len(group) // 2  # one unit that the store cannot take must not fail the others
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
+        except StorageError as exc:
+            _fail(group, exc)
+
+    async def _pause(self, sending: Sending, group: list[_Pending], last: StorageError) -> list[_Pending]:
+        """Wait before sending again, and return what is to be sent. Those whose time is over are answered."""
+        pause = sending.next_pause()
+        late = self._loop.time() + pause
+        _fail([pending for pending in group if pending.deadline <= late], sending.too_late(last))
+        if group[-1].deadline <= late:
+            return []
+        await asyncio.sleep(pause)
+        if sending.maybe_applied:
+            return group
+        return [pending for pending in group if not pending.future.done()]
+
+    def _answer(
+        self, group: list[_Pending], units: list[Unit], outcomes: Sequence[Outcome | Rejected]
+    ) -> None:
+        self._applied(units)
+        for pending, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Rejected):
+                _refuse(pending, outcome)
+            elif not pending.future.done():
+                pending.future.set_result(outcome)
 
     async def _send(
         self, sending: Sending, units: list[Unit], deadline: float
@@ -219,8 +235,12 @@ class GroupCommit:
         return max(first.deadline, self._loop.time() + self._least_time)
 
     async def _perform(self, pending: _Pending, step: Step[Any]) -> None:
+        sending = Sending()
         try:
-            result = await resend(lambda attempt: step(attempt, pending.deadline), pending.deadline)
+            result = await resend(lambda attempt: step(attempt, pending.deadline), pending.deadline, sending)
+        except asyncio.CancelledError:
+            _fail([pending], sending.interrupted())
+            raise
         except StorageError as exc:
             _fail([pending], exc)
         else:

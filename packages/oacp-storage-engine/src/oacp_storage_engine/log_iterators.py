@@ -136,6 +136,7 @@ class WatchIterator(AsyncIterator[Interaction]):
             if self._subscription is not None:
                 self._subscription.release()
             self._subscription = runtime.hub.subscribe(self, self._agent)
+        runtime.hub.listen()
         return self._subscription
 
     async def _next_page(self, runtime: Runtime) -> bool:

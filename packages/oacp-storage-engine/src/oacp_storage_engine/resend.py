@@ -12,7 +12,12 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
+from oacp_storage_core import (
+    OutcomeUnknownError,
+    StorageConnectionError,
+    StorageError,
+    StorageTimeoutError,
+)
 from oacp_storage_engine.failure import public
 from oacp_storage_engine.primitives import NotApplied, Rejected, Unknown
 
@@ -47,6 +52,9 @@ class Sending:
             raise
         except (NotApplied, Rejected):
             raise
+        except asyncio.CancelledError:
+            self.maybe_applied = True
+            raise
         except StorageError as exc:
             if self.maybe_applied:
                 raise OutcomeUnknownError(
@@ -56,8 +64,8 @@ class Sending:
         except TimeoutError as exc:  # it hung, and may have been applied
             self.maybe_applied = True
             raise Unknown("the store did not answer") from exc
-        except Exception as exc:  # a defect of the engine: nothing is known
-            raise OutcomeUnknownError(f"a write ended in {type(exc).__name__}; {_ADVICE}") from exc
+        except Exception as exc:
+            raise defect(exc) from exc
 
     def next_pause(self) -> float:
         """Seconds to wait before sending again; they grow, and are spread so that processes do not meet."""
@@ -74,8 +82,14 @@ class Sending:
         error.__cause__ = last
         return error
 
+    def interrupted(self) -> StorageError:
+        """The error for a caller when the task that sends was cancelled, though the caller was not."""
+        if self.maybe_applied:
+            return OutcomeUnknownError(f"a write was interrupted; {_ADVICE}")
+        return StorageConnectionError("a write was interrupted before it was sent; nothing was changed")
 
-async def resend(call: Callable[[str], Awaitable[T]], deadline: float) -> T:
+
+async def resend(call: Callable[[str], Awaitable[T]], deadline: float, sending: Sending | None = None) -> T:
     """Await ``call(attempt)``, again after ``NotApplied`` and ``Unknown``, with growing pauses.
 
     ``deadline`` is a time of the running loop's clock. Raises ``StorageTimeoutError`` when the write surely was
@@ -83,7 +97,7 @@ async def resend(call: Callable[[str], Awaitable[T]], deadline: float) -> T:
     primitive when that settles it.
     """
     loop = asyncio.get_running_loop()
-    sending = Sending()
+    sending = sending or Sending()
     while True:
         try:
             return await sending.send(call, deadline)
@@ -96,6 +110,8 @@ async def resend(call: Callable[[str], Awaitable[T]], deadline: float) -> T:
         await asyncio.sleep(pause)
 
 
-def interrupted() -> OutcomeUnknownError:
-    """The error for a call whose write was under way when the task that sends was cancelled."""
-    return OutcomeUnknownError(f"the write was interrupted; {_ADVICE}")
+def defect(exc: Exception) -> OutcomeUnknownError:
+    """The error for a caller when a write ended in what no engine should raise: nothing is known."""
+    error = OutcomeUnknownError(f"a write ended in {type(exc).__name__}; {_ADVICE}")
+    error.__cause__ = exc
+    return error

@@ -53,6 +53,7 @@ class Runtime:
         self._closing: asyncio.Task[None] | None = None
         self._close_failure: StorageError | None = None
         self._opening = start_task(self._open(), "oacp-storage open")
+        self._opening.add_done_callback(self._ended_opening)
 
     def __enter__(self) -> Self:
         self._calls += 1
@@ -135,7 +136,9 @@ class Runtime:
 
     async def close(self) -> None:
         """Wait for calls under way, end watching, release the engine. Every caller returns when it is done."""
-        if self._closing is None:
+        if self._closing is None or (
+            self._closing.cancelled() and not self.ended
+        ):  # or it had not even begun
             self._closing = start_task(self._close(), "oacp-storage close")
         await asyncio.wait([self._closing])  # unlike awaiting it, this leaves it alone when cancelled
         if self._close_failure is not None:
@@ -185,9 +188,12 @@ class Runtime:
                 GroupCommit(self.engine, self.hub.committed, least_time=least_time)
                 for _ in range(self.engine.lanes)
             ]
-        finally:
-            self._opened = True
-            self._entrance.let_in()
+
+    def _ended_opening(self, opening: asyncio.Task[None]) -> None:
+        if opening.cancelled() and self.failure is None:  # it had not even begun
+            self.failure = _interrupted()
+        self._opened = True
+        self._entrance.let_in()
 
     async def _close(self) -> None:
         try:
@@ -243,6 +249,10 @@ def _opening_failure(exc: BaseException, timeout: float) -> StorageError:
     elif isinstance(exc, Exception):
         error = public(exc, "opening the store")
     else:
-        error = StorageConnectionError("opening the store was interrupted; nothing was changed")
+        error = _interrupted()
     error.__cause__ = exc
     return error
+
+
+def _interrupted() -> StorageError:
+    return StorageConnectionError("opening the store was interrupted; nothing was changed")

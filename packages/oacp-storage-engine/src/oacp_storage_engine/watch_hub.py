@@ -73,12 +73,15 @@ class WatchHub:
         if self.closed:
             return subscription
         self._subscriptions.setdefault(agent, {})[subscription] = None
-        if self._listener is None:
-            listener = start_task(self._listen(frozenset(self._unfinished)), "oacp-storage watch signals")
-            self._unfinished.add(listener)
-            listener.add_done_callback(self._unfinished.discard)
-            self._listener = listener
         return subscription
+
+    def listen(self) -> None:
+        """Listen to the store's signals, if nobody does."""
+        if self.closed or not (self._listener is None or self._listener.done()):
+            return
+        self._listener = start_task(self._listen(frozenset(self._unfinished)), "oacp-storage watch signals")
+        self._unfinished.add(self._listener)
+        self._listener.add_done_callback(self._stopped_listening)
 
     def committed(self, units: Sequence[Unit]) -> None:
         """Wake the watchers of agents that these units appended to."""
@@ -105,6 +108,10 @@ class WatchHub:
         if self._pid == os.getpid():  # a forked child would wake its parent's loop
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._unsubscribe, subscription)
+
+    def _stopped_listening(self, listener: asyncio.Task[None]) -> None:
+        self._unfinished.discard(listener)
+        self._wake(None)  # if it was cancelled from outside, whoever is woken listens again
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         of_agent = self._subscriptions.get(subscription.agent, {})
