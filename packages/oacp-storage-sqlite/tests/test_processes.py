@@ -55,12 +55,16 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-async def go(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
-    """Let all begin at once; what they print and complain of."""
+async def ready(processes: list[subprocess.Popen[str]]) -> None:
+    """Wait until all have the store open."""
     for process in processes:
         assert process.stdout is not None
-        ready = await asyncio.to_thread(process.stdout.readline)
-        assert ready == "ready\n", process.communicate()
+        told = await asyncio.to_thread(process.stdout.readline)
+        assert told == "ready\n", process.communicate()
+
+
+async def go(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """Let all begin at once; what they print and complain of."""
     return await asyncio.gather(
         *[asyncio.to_thread(process.communicate, "go\n", 60) for process in processes]
     )
@@ -76,6 +80,7 @@ async def test_four_processes_two_of_which_are_killed(
     print(f"seed {seed}")
     dice = random.Random(seed)
     processes += [start_python(WRITE, path, f"p{n}", tasks, seconds, int(wal)) for n in range(4)]
+    await ready(processes)
     running = asyncio.ensure_future(go(processes))
     await asyncio.sleep(1)
     for victim in processes[:2]:
@@ -109,6 +114,7 @@ async def test_four_processes_two_of_which_are_killed(
 async def test_nobody_starves(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
     """Ten processes write as much as they can: the slowest gets at least half of the mean."""
     processes += [start_python(WRITE, tmp_path / "a.db", f"p{n}", 4, 4.0, 1) for n in range(10)]
+    await ready(processes)
     results = await go(processes)
     assert [err for _, err in results] == [""] * 10
     totals = [int(out.splitlines()[-1].split()[1]) for out, _ in results]

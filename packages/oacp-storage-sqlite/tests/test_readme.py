@@ -15,7 +15,8 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_the_options_are_those_of_the_class() -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", README, re.MULTILINE))
+    table = README.partition("## Options")[2].partition("## Files")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", table, re.MULTILINE))
     parameters = inspect.signature(SQLiteStorage).parameters.values()
     assert told == {one.name: repr(one.default).replace("'", '"') for one in parameters}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -73,8 +74,7 @@ class Settings:
         self, prepare: Callable[[sqlite3.Connection], None] = lambda _: None
     ) -> sqlite3.Connection:
         """A connection for writing, which does not wait for locks; ``prepare`` is called with it before."""
-        connection = self._connect()
-        try:
+        with self._connecting() as connection:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -82,16 +82,13 @@ class Settings:
             prepare(connection)
             self.set_synchronous(connection)
             connection.execute("PRAGMA busy_timeout = 0")
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
     def connect_reader(self) -> sqlite3.Connection:
         """A connection that cannot write."""
-        connection = self._connect()
-        connection.execute("PRAGMA query_only = ON")
-        install(connection)
+        with self._connecting() as connection:
+            connection.execute("PRAGMA query_only = ON")
+            install(connection)
         return connection
 
     def set_synchronous(self, connection: sqlite3.Connection) -> str:
@@ -105,7 +102,9 @@ class Settings:
         connection.execute(f"PRAGMA synchronous = {level}")
         return mode
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextmanager
+    def _connecting(self) -> Iterator[sqlite3.Connection]:
+        """A connection that is closed when it cannot be set up as it should be."""
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(self.path))}?mode=rw",
             uri=True,
@@ -114,9 +113,13 @@ class Settings:
             check_same_thread=False,  # a fork closes it from another thread
             cached_statements=_STATEMENTS,
         )
-        connection.text_factory = bytes
-        connection.execute(f"PRAGMA cache_size = {self.cache_size}")
-        return connection
+        try:
+            connection.text_factory = bytes
+            connection.execute(f"PRAGMA cache_size = {self.cache_size}")
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
 
     def _make_empty(self) -> None:
         try:
@@ -155,13 +158,11 @@ class Settings:
     def _is_empty(self) -> bool:
         """Whether the database has no tables, found out without locks or other files."""
         uri = f"file:{quote(os.fsencode(self.path))}?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True)
-        try:
-            return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        except sqlite3.DatabaseError:
-            return False
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            try:
+                return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            except sqlite3.DatabaseError:
+                return False
 
 
 def journal_mode(connection: sqlite3.Connection) -> str:

@@ -30,7 +30,15 @@ from oacp_storage_sqlite.job_connection import JobConnection
 from oacp_storage_sqlite.opening import open_database
 from oacp_storage_sqlite.readers import ReaderPool
 from oacp_storage_sqlite.reading import Reader, in_one_view
-from oacp_storage_sqlite.retention import count_picked, give_back_pages, has_hidden, hide, sweep, trim
+from oacp_storage_sqlite.retention import (
+    count_picked,
+    give_back_pages,
+    has_hidden,
+    has_spare_pages,
+    hide,
+    sweep,
+    trim,
+)
 from oacp_storage_sqlite.schema import Schema, pragma
 from oacp_storage_sqlite.transaction import Transactions, Translated, retry
 from oacp_storage_sqlite.turns import Turn
@@ -159,8 +167,8 @@ class SQLiteEngine(Engine):
         loop = asyncio.get_running_loop()
         until = loop.time() + (deadline - loop.time()) / 2
         with suppress(StorageError):  # the next time will do
-            while loop.time() < until and await self._write(give_back_pages, until):
-                pass
+            while loop.time() < until and await self._read(has_spare_pages):
+                await self._write(give_back_pages, until)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         if self._connection is None:

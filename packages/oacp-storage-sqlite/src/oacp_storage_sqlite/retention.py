@@ -84,12 +84,17 @@ def sweep(connection: sqlite3.Connection, name_hash: bytes | None, limit: int) -
     return False
 
 
-def give_back_pages(connection: sqlite3.Connection) -> bool:
-    """Give up to ``_VACUUM_PAGES`` free pages back to the file system; whether many are left."""
-    if pragma(connection, "freelist_count") < _FEW_PAGES or pragma(connection, "auto_vacuum") != INCREMENTAL:
-        return False
+def has_spare_pages(connection: sqlite3.Connection) -> bool:
+    """Whether the file could shrink by more than a few pages, and is made so that it can."""
+    return (
+        pragma(connection, "freelist_count") >= _FEW_PAGES
+        and pragma(connection, "auto_vacuum") == INCREMENTAL
+    )
+
+
+def give_back_pages(connection: sqlite3.Connection) -> None:
+    """Give some free pages back to the file system."""
     connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-    return pragma(connection, "freelist_count") >= _FEW_PAGES
 
 
 def _picked(connection: sqlite3.Connection, ref: int, pick: RetentionPick, limit: int) -> list[int]:
