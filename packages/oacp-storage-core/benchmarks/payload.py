@@ -34,7 +34,9 @@ def message(size: int) -> dict[str, Any]:
         "content": "",
     }
     missing = size - len(encode(payload)[0])
-    payload["content"] = ("The customer asks for a refund — order #W5744371. " * (missing // 40 + 1))[:missing]
+    payload["content"] = ("The customer asks for a refund — order #W5744371. " * (missing // 40 + 1))[
+        :missing
+    ]
     return payload
 
 
@@ -54,7 +56,9 @@ def main() -> None:
         "20,000 objects": small_objects(20_000),
     }
     row = "{:>15} {:>11} {:>10} {:>10} {:>12} {:>10} {:>8}"
-    sys.stdout.write(row.format("payload", "bytes", "in us", "out us", "together us", "json us", "ratio") + "\n")
+    sys.stdout.write(
+        row.format("payload", "bytes", "in us", "out us", "together us", "json us", "ratio") + "\n"
+    )
     for name, payload in cases.items():
         body = encode(payload)[0]
         inwards = microseconds(lambda payload=payload: encode(payload))
