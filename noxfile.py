@@ -116,7 +116,11 @@ def conformance(session: nox.Session) -> None:
     """Grade storages with the published suite: the URLs after ``--``, else the embedded three."""
     install(session)
     data = Path(session.create_tmp()).resolve()
-    sources = session.posargs or ["memory://conformance", f"file://{data}/file", f"sqlite:///{data}/agents.db"]
+    sources = session.posargs or [
+        "memory://conformance",
+        f"file://{data}/file",
+        f"sqlite:///{data}/agents.db",
+    ]
     for source in sources:
         session.run("oacp-storage", "conformance", source)
 
