@@ -63,7 +63,7 @@ class RedisServer:
         argv = [str(self._program), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--dir", str(self._process.directory), "--appendonly", "yes", "--appendfsync", "always"]
         argv += ["--protected-mode", "no", *self._options]
-        self._process.start(argv, lambda: command(self.port, "PING") == "+PONG")
+        self._process.start(argv, lambda: command(self.port, "PING").startswith(("+PONG", "-NOAUTH")))
         return self
 
     def stop(self) -> None:

@@ -1,0 +1,168 @@
+"""What is wrong with a server is said in words, at once, and without the password."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from oacp_storage_conformance.servers import RedisServer
+from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
+from oacp_storage_redis import RedisStorage
+from redis_testing import Proxy
+
+SECRET = "open sesame/@:?"
+QUOTED = "open%20sesame%2F%40%3A%3F"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    with RedisServer(options=("--requirepass", SECRET)) as server:
+        yield server
+
+
+async def refused(storage: RedisStorage, kind: type[StorageError], words: str) -> None:
+    try:
+        with pytest.raises(kind, match=words) as caught:
+            await storage.open()
+        assert "sesame" not in str(caught.value)
+        assert "sesame" not in repr(caught.value.__cause__)
+        health = await storage.health()
+        assert not health.ok
+        assert "sesame" not in repr(health)
+    finally:
+        await storage.close()
+
+
+@pytest.mark.asyncio
+async def test_the_right_password_opens(guarded: RedisServer) -> None:
+    for storage in (
+        RedisStorage(f"redis://:{QUOTED}@127.0.0.1:{guarded.port}"),
+        RedisStorage(guarded.url, password=SECRET),
+        RedisStorage(guarded.url, username="default", password=SECRET),
+    ):
+        async with storage:
+            assert (await storage.health()).ok
+            assert "sesame" not in repr(storage)
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_or_missing_password_is_refused(guarded: RedisServer) -> None:
+    await refused(RedisStorage(guarded.url), StorageConnectionError, "asks for a password")
+    await refused(
+        RedisStorage(guarded.url, password="sesame"), StorageConnectionError, "refuses the password"
+    )
+
+
+@pytest.mark.asyncio
+async def test_nobody_there_is_said_within_the_connect_timeout() -> None:
+    begun = asyncio.get_running_loop().time()
+    await refused(
+        RedisStorage("redis://127.0.0.1:1", timeout=2), StorageConnectionError, "127.0.0.1:1 cannot"
+    )
+    assert asyncio.get_running_loop().time() - begun < 5
+
+
+@pytest.mark.asyncio
+async def test_a_server_without_tls_is_told_from_an_absent_one(oacp_redis_server: RedisServer) -> None:
+    url = f"rediss://127.0.0.1:{oacp_redis_server.port}"
+    await refused(
+        RedisStorage(url, timeout=2, connect_timeout=1), StorageConnectionError, "TLS|does not answer"
+    )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 with its key beside it."""
+    directory = tmp_path_factory.mktemp("tls")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *key, *subject], cwd=directory, check=True, capture_output=True
+    )
+    return directory / "cert.pem"
+
+
+@pytest.mark.asyncio
+async def test_tls_checks_the_certificate(oacp_redis_server: RedisServer, certificate: Path) -> None:
+    """The servers at hand have no TLS of their own, so a proxy speaks it for one."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # failed handshakes
+    async with Proxy(oacp_redis_server.port, tls) as proxy:
+        url = f"rediss://127.0.0.1:{proxy.port}"
+        await refused(RedisStorage(url, timeout=2), StorageConnectionError, "over TLS")
+        async with create_storage(f"{url}?ssl_ca_certs={certificate}&namespace=tls") as storage:
+            await storage.store_interaction("ann", {"n": 1})
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+
+
+@pytest.mark.asyncio
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with RedisServer(options=("--unixsocket", str(path))):
+        async with create_storage(f"redis+unix://{path}?db=1") as storage:
+            await storage.store_interaction("ann", {"n": 1})
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+    await refused(RedisStorage(f"redis+unix://{path}"), StorageConnectionError, "cannot be reached")
+
+
+@pytest.mark.asyncio
+async def test_a_replica_is_refused_at_open(oacp_redis_server: RedisServer) -> None:
+    with RedisServer(options=("--replicaof", f"127.0.0.1 {oacp_redis_server.port}")) as replica:
+        await refused(RedisStorage(replica.url), StorageConnectionError, "is a replica")
+
+
+@pytest.mark.asyncio
+async def test_a_full_server_refuses_writes_and_lets_deletions_pass() -> None:
+    with RedisServer() as server, redis.Redis(port=server.port) as admin:
+        async with RedisStorage(server.url) as storage:
+            await storage.store_interactions("ann", [{"text": "x" * 1000}] * 1000)
+            admin.config_set("maxmemory", "1mb")
+            with pytest.raises(StorageError, match="maxmemory"):
+                await storage.store_interactions("bob", [{"n": n} for n in range(10)])
+            assert await storage.list_agents() == ["ann"]
+            assert (await storage.delete_agent("ann")).interactions == 1000
+            admin.config_set("maxmemory", "0")
+            await storage.store_interaction("ann", {})
+            assert [one.sequence async for one in storage.iter_interactions("ann")] == [1001]
+
+
+@pytest.mark.asyncio
+async def test_a_user_without_permissions_is_told_which() -> None:
+    with RedisServer() as server, redis.Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "agent", "on", ">pw", "~other:*", "+@all")
+        await refused(
+            RedisStorage(server.url, username="agent", password="pw"), StorageConfigError, "permission"
+        )
+        admin.execute_command("ACL", "SETUSER", "agent", "~{oacp:*}*", "resetchannels")
+        async with RedisStorage(server.url, username="agent", password="pw") as storage:
+            await storage.store_interaction("ann", {"n": 1})  # nobody is woken, and nothing is lost
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: RedisStorage("http://x"), "no URL of a Redis"),
+        (lambda: RedisStorage("redis://a,b"), "several hosts"),
+        (lambda: RedisStorage("redis://a:port"), "port"),
+        (lambda: RedisStorage("redis://a/name"), "number of a database"),
+        (lambda: RedisStorage("redis+sentinel://a"), "names no service"),
+        (lambda: RedisStorage("redis+cluster://a/2"), "only database 0"),
+        (lambda: RedisStorage("redis://a?nothing=1"), "nothing"),
+        (lambda: RedisStorage("redis://a?protocol=3"), "protocol"),
+        (lambda: RedisStorage(min_replicas=-1), "min_replicas"),
+        (lambda: RedisStorage(pool_size=0), "pool_size"),
+        (lambda: RedisStorage(response_timeout=0), "response_timeout"),
+        (lambda: RedisStorage.from_url("redis://a", redis_url="redis://b"), "redis_url"),
+    ],
+)
+def test_configuration_errors_say_what_is_wrong(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(StorageConfigError, match=words):
+        make()

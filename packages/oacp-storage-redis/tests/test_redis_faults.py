@@ -1,0 +1,167 @@
+"""What networks and servers do in the middle of calls: every acknowledged write is there exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from oacp_storage_conformance.servers import RedisServer
+from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
+from oacp_storage_redis import RedisStorage
+from redis_testing import Proxy, load, more, once, until_stored, whole_log
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return "".join(c if c.isalnum() else "-" for c in name.lower())[:64]
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def is_commit(data: bytes) -> bool:
+    return b"EVALSHA" in data and b"hello" in data
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_is_cut_is_sent_again(oacp_redis_server: RedisServer, namespace: str) -> None:
+    async with (
+        Proxy(oacp_redis_server.port) as proxy,
+        RedisStorage(proxy.url, namespace=namespace) as storage,
+    ):
+        await storage.store_interaction("ann", {"n": 1})
+        proxy.on_request = once(is_commit)
+        await storage.store_interaction("ann", {"n": "hello"})
+        assert await storage.get_interactions("ann") == [{"n": 1}, {"n": "hello"}]
+
+
+@pytest.mark.asyncio
+async def test_a_write_whose_reply_is_cut_happens_once(
+    oacp_redis_server: RedisServer, namespace: str
+) -> None:
+    async with (
+        Proxy(oacp_redis_server.port) as proxy,
+        RedisStorage(proxy.url, namespace=namespace) as storage,
+    ):
+        await storage.store_agent_state("ann", {"n": 1})
+        calls: dict[str, Any] = {
+            "append": lambda: storage.store_interaction("ann", {"n": "hello"}),
+            "batch": lambda: storage.store_interactions("ann", [{"n": "hello"}] * 3),
+            "state": lambda: storage.store_agent_state("ann", {"n": 2}, expected_version=1),
+            "delete": lambda: storage.delete_interactions("ann", keep_last=2),
+            "erase": lambda: storage.delete_agent("ann"),
+        }
+        found = {}
+        for name, call in calls.items():
+            proxy.on_reply = once(lambda _data: True)
+            found[name] = await call()
+        assert found["state"] == 2
+        assert found["delete"] == 2
+        assert (found["erase"].interactions, found["erase"].states) == (2, 1)
+        await storage.store_interaction("ann", {})
+        assert [one.sequence for one in await whole_log(storage, "ann")] == [5]
+
+
+@pytest.mark.asyncio
+async def test_calls_over_a_half_open_connection_end_in_time(
+    oacp_redis_server: RedisServer, namespace: str
+) -> None:
+    async with Proxy(oacp_redis_server.port) as proxy:
+        storage = RedisStorage(
+            proxy.url, namespace=namespace, timeout=1.0, response_timeout=0.3, connect_timeout=0.3
+        )
+        async with storage:
+            await storage.store_interaction("ann", {"n": 1})
+            proxy.frozen = True
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            with pytest.raises(OutcomeUnknownError):
+                await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
+            with pytest.raises(StorageTimeoutError):
+                await storage.get_interactions("ann")
+            assert loop.time() - begun < 6
+            proxy.frozen = False
+            await until_stored(storage, "ann", 3)
+            assert (await storage.health()).ok
+            found = await storage.get_interactions("ann")
+            assert found[0] == {"n": 1}
+            assert found[-1] == {"n": 3}
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_that_arrives_late_is_refused(
+    oacp_redis_server: RedisServer, namespace: str
+) -> None:
+    """A command stuck in the network reaches the server after its sender gave it up and wrote something else."""
+    stuck: list[bytes] = []
+    async with Proxy(oacp_redis_server.port) as proxy:
+        storage = RedisStorage(proxy.url, namespace=namespace, timeout=1.0, response_timeout=0.3)
+        async with storage:
+            await storage.store_interaction("ann", {"n": 1})
+
+            def swallow(data: bytes) -> bool:
+                if is_commit(data):
+                    stuck.append(data)
+                    return False
+                return True
+
+            proxy.on_request = swallow
+            with pytest.raises(OutcomeUnknownError):
+                await storage.store_interaction("ann", {"n": "hello"})
+            proxy.on_request = lambda _data: True
+            await storage.store_interaction("ann", {"n": 2})
+            reader, writer = await asyncio.open_connection("127.0.0.1", oacp_redis_server.port)
+            writer.write(stuck[0])
+            reply = await reader.read(1000)
+            writer.close()
+            await writer.wait_closed()
+            assert reply.startswith(b"-OACPSTALE")
+            assert await storage.get_interactions("ann") == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.asyncio
+async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_server: RedisServer) -> None:
+    async with RedisStorage(own_server.url, timeout=10) as storage:
+        async with load(storage) as fate:
+            for crash in (True, False, True):
+                await more(fate, 200)
+                await asyncio.to_thread(own_server.restart, crash=crash)
+            await more(fate, 200)
+        stored: Counter[tuple[int, int]] = Counter()
+        for agent in range(5):
+            log = await whole_log(storage, f"agent {agent}")
+            assert [one.sequence for one in log] == list(range(1, len(log) + 1))
+            stored.update((one.data["by"], one.data["n"]) for one in log)
+        for append, error in fate.items():
+            allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
+            assert stored[append] in allowed, (append, error)
+        assert [damage async for damage in storage.verify()] == []
+
+
+@pytest.mark.asyncio
+async def test_cancelling_at_any_moment_leaves_it_usable(
+    oacp_redis_server: RedisServer, namespace: str
+) -> None:
+    async with RedisStorage(oacp_redis_server.url, namespace=namespace, pool_size=2) as storage:
+        await storage.store_interaction("ann", {"n": 0})
+        for steps in range(12):
+            for make in (
+                lambda: storage.get_interactions("ann"),
+                lambda: storage.get_agent_state("ann"),
+                lambda: storage.delete_agent("bob"),
+            ):
+                task: asyncio.Future[Any] = asyncio.ensure_future(make())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        assert await storage.get_interactions("ann") == [{"n": 0}]
+        assert (await storage.health()).ok
