@@ -128,6 +128,33 @@ async def test_a_turn_that_was_never_acknowledged_is_there_once(stored: bool) ->
             assert sequences == list(range(1, len(sequences) + 1))
 
 
+class Talker:
+    """Always has something to say, until twenty turns have been taken."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def act(
+        self, task: dict[str, Any], said: Sequence[Message], memory: Mapping[str, dict[str, Any]]
+    ) -> Contribution | None:
+        return Contribution({"text": f"I am {self.name}"}, done=len(said) == 19)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("interrupted", [1, 7, 12])
+async def test_after_the_last_speaker_comes_the_next(interrupted: int) -> None:
+    storage = MemoryStorage()
+    speakers: list[str] = []
+    for turns in (interrupted, 20):
+        running = AgentSystem(agents=[Talker(name) for name in "abc"], storage=storage).run([{}])
+        async for message in running:
+            speakers.append(message["agent"])
+            if len(speakers) == turns:
+                break
+        await running.aclose()
+    assert "".join(speakers) == ("abc" * 7)[:20]
+
+
 @pytest.mark.asyncio
 async def test_four_methods_keep_what_was_learned_in_the_state() -> None:
     storage = FourMethods()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,19 @@ def test_import(pack: Callable[[bytes], bytes], by: str, durable: str, tmp_path:
     assert numbers(durable, "alice") == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_import_from_a_named_pipe(durable: str, tmp_path: Path) -> None:
+    """As a shell makes one of <(zcat ...)."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(TEXT * 2000),))
+    writer.start()
+    ran = run("import", pipe, "--to", durable)
+    writer.join()
+    assert (ran.status, ran.err) == (0, "")
+    assert "20,000 added" in ran.out
+
+
 def test_import_names_malformed_lines_and_keeps_the_good_ones(
     store: str, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -122,9 +138,6 @@ def test_import_without_a_file(name: str, reason: str, store: str, tmp_path: Pat
 
 
 def test_lines_without_a_time_have_that_of_the_file(store: str, tmp_path: Path, capsys: Capture) -> None:
-    import os
-    from datetime import UTC, datetime
-
     path = tmp_path / "lines"
     path.write_bytes(TEXT)
     os.utime(path, (1_700_000_000, 1_700_000_000))

@@ -48,7 +48,8 @@ async def fill(storage: Storage) -> None:
         await storage.store_interaction("holes", {"n": number}, interaction_id=f"h{number}")
     await storage.delete_interactions("holes", ids=["h2", "h3", "h7"])
     await storage.store_agent_state("only-a-state", {"x": 1})
-    await storage.store_learning_data("only-learning", "k", {"x": 1})
+    for key in range(45):
+        await storage.store_learning_data("only-learning", f"key-{key}", {"x": key})
     for key in range(45):
         await storage.store_system_state(f"setting-{key}", {"n": key})
     await storage.store_system_state("setting-1", {"n": "again"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_the_demo_after_every_kill_is_what_it_is_without_one(tmp_path: Path) -> 
     assert made[0] == made[1]
 
 
+def test_the_process_that_will_be_killed_never_finishes_before(tmp_path: Path) -> None:
+    """However late the kill comes: it waits after the given turn, and ends when nobody is left to kill it."""
+    url = f"sqlite:///{tmp_path}/team.db"
+    with subprocess.Popen(
+        [sys.executable, "-m", "oacp_storage.demo.worker", url, "--hold-after", "3"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as worker:
+        out, _ = worker.communicate(b"", timeout=60)
+    assert len(out.splitlines()) == 3
+    assert worker.returncode == 0
+    assert sum(map(len, logs(url).values())) == 3
+
+
 @pytest.mark.parametrize("kill_after", [0, -3, TURNS - 1, 1000])
 def test_a_kill_that_cannot_be(kill_after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = call(capsys, "demo", "--directory", tmp_path, f"--kill-after={kill_after}")
@@ -109,8 +124,6 @@ def test_a_claim_that_does_not_hold_fails_the_demo(
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
 def test_the_demo_on_a_terminal(tmp_path: Path) -> None:
-    import subprocess
-
     mine, theirs = os.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "oacp_storage", "demo"],

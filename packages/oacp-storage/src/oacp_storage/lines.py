@@ -6,13 +6,14 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from oacp_storage.compression import DAMAGED, CountedInput, decompressed
 from oacp_storage.exits import Status, Stop
+from oacp_storage.interruptible import interruptible
 from oacp_storage_core.payload import MAX_PAYLOAD_BYTES
 
 MAX_LINE_BYTES = MAX_PAYLOAD_BYTES + 64 * 1024
@@ -37,10 +38,12 @@ class Input:
 
     def __init__(self, name: str, stream: BinaryIO) -> None:
         self.name = name
-        facts = os.fstat(stream.fileno())
-        regular = stat.S_ISREG(facts.st_mode)
-        self.size = facts.st_size if regular else None
-        self.modified = datetime.fromtimestamp(facts.st_mtime, UTC) if regular else datetime.now(UTC)
+        self.size: int | None = None
+        self.modified = datetime.now(UTC)
+        if _is_regular(stream):
+            facts = os.fstat(stream.fileno())
+            self.size = facts.st_size
+            self.modified = datetime.fromtimestamp(facts.st_mtime, UTC)
         self._source = CountedInput(stream)
 
     @property
@@ -85,11 +88,21 @@ def _read_line(stream: BinaryIO, number: int) -> Line | None:
 def open_input(name: str) -> Iterator[Input]:
     """The file of that name, or stdin for ``-``. ``Stop`` when it cannot be opened."""
     if name == "-":
-        yield Input("stdin", sys.stdin.buffer)
+        with _unblocked(sys.stdin.buffer) as stream:
+            yield Input("stdin", stream)
         return
     try:
-        stream = Path(name).open("rb")  # noqa: SIM115 - closed below; only opening it may fail like this
+        file = Path(name).open("rb")  # noqa: SIM115 - closed below; only opening it may fail like this
     except OSError as exc:
         raise Stop(f"{name}: {exc.strerror}", Status.USAGE) from exc
-    with stream:
+    with file, _unblocked(file) as stream:
         yield Input(name, stream)
+
+
+def _unblocked(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """A file is always there to be read; whatever else it may be, it can keep us waiting."""
+    return nullcontext(stream) if _is_regular(stream) else interruptible(stream)
+
+
+def _is_regular(stream: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -40,7 +37,7 @@ def import_(
     it was. Malformed lines are reported and left out; the exit status is then 1.
     """
     begun = time.monotonic()
-    with open_input(file) as source, _interruptible():
+    with open_input(file) as source:
         summary = asyncio.run(_import(source, to, strict))
     for number, reason in summary.reasons:
         sys.stderr.write(f"line {number}: {visible(reason)}\n")
@@ -53,20 +50,6 @@ def import_(
         f"{summary.already_there:,} already there, {summary.malformed:,} malformed\n"
     )
     return Status.FOUND if summary.malformed else Status.OK
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a read of stdin at once. asyncio's own handler waits for the next await instead."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 async def _import(source: Input, to: str | None, strict: bool) -> ImportSummary:
