@@ -277,6 +277,7 @@ class FileEngine(Engine):
     async def signals(self) -> AsyncIterator[str | None]:
         quiet = self._now.quiet
         seen = quiet.position()
+        yield None  # what was committed before this looked is found by reading
         while True:
             await asyncio.sleep(_POLL)
             now = quiet.position()
