@@ -76,7 +76,7 @@ def measured(code: str, caches: Path) -> float:
     figures = []
     for _ in range(_RUNS + 1):
         command = [sys.executable, "-c", code]
-        figures.append(float(subprocess.check_output(command, env=environment)))  # noqa: S603 - the code above
+        figures.append(float(subprocess.check_output(command, env=environment)))
     return statistics.median(figures[1:])  # the first one wrote the byte code
 
 
