@@ -30,6 +30,7 @@ encode = msgspec.json.encode
 
 
 def payload(n: int, size: int = 1000) -> dict[str, Any]:
+    """An interaction of about ``size`` bytes."""
     return {"type": "message", "role": "assistant", "step": n, "content": "x" * (size - 60)}
 
 
@@ -124,6 +125,7 @@ def rounds(name: str, limit: Callable[[], float], ours: Callable[[], float]) -> 
 
 
 def main() -> None:
+    """Measure everything in one run, interleaved, and print the table."""
     directory = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None))
     print(
         f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, {directory}"
