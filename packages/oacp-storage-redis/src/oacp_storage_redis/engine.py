@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ from oacp_storage_engine import (
     Erased,
     Hint,
     Info,
+    NotApplied,
     Outcome,
     Page,
     Record,
     Slot,
     Trimmed,
     Unit,
+    Unknown,
     pending_upgrades,
 )
 from oacp_storage_redis.address import Address
@@ -37,6 +40,8 @@ from oacp_storage_redis.topology import make_topology
 
 _DOCUMENT_BYTES = 4 * 1024 * 1024  # of documents that one script returns, unless one is larger
 _LANES = 2
+_OPEN_SECONDS = 1.0
+_OPEN_PAUSE = 0.05
 
 
 class RedisEngine(Engine):
@@ -83,6 +88,18 @@ class RedisEngine(Engine):
         return bucket_of(slot.name) % self.lanes
 
     async def open(self) -> Info:
+        """A connection that is cut while opening is no absent server, so this is tried again for a moment."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _OPEN_SECONDS
+        while True:
+            try:
+                return await self._open()
+            except (NotApplied, Unknown):
+                if loop.time() > end:
+                    raise
+            await asyncio.sleep(_OPEN_PAUSE)
+
+    async def _open(self) -> Info:
         nodes = await self._topology.nodes()
         for node in nodes:
             (role,) = await self._calls.on_node(node, packed([b"ROLE"]), 1)
