@@ -31,6 +31,7 @@ encode = msgspec.json.encode
 
 def payload(n: int, size: int = 1000) -> dict[str, Any]:
     """An interaction of about ``size`` bytes."""
+    """An interaction of about ``size`` bytes."""
     return {"type": "message", "role": "assistant", "step": n, "content": "x" * (size - 60)}
 
 
@@ -125,6 +126,7 @@ def rounds(name: str, limit: Callable[[], float], ours: Callable[[], float]) -> 
 
 
 def main() -> None:
+    """Run everything once, in a directory of its own."""
     """Measure everything in one run, interleaved, and print the table."""
     directory = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None))
     print(

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,7 @@ async def test_a_failing_backup_is_a_warning(tmp_path: Path) -> None:
     async with FileStorage(tmp_path / "store", auto_backup=True, backup_interval=0.1) as storage:
         (tmp_path / "store" / "backups").write_text("in the way")
         await storage.store_interaction("a", {})
+        warnings: Sequence[str] = ()
         for _ in range(100):
             warnings = (await storage.health()).warnings
             if warnings:
@@ -220,7 +222,7 @@ def test_erasing_or_trimming_meanwhile_starts_it_again(
     world, other = World(root, max_file_size=700), World(root, max_file_size=700)
     world.commit(said("a", *(f"a{n}" for n in range(20))), said("b", "b1"))
     copying = Backup.copy_all
-    happened = []
+    happened: list[object] = []
 
     def meanwhile(self: Backup) -> None:
         copying(self)
@@ -250,7 +252,7 @@ def test_a_commit_that_is_undone_meanwhile_leaves_no_trace(
     world, other = World(root, max_file_size=500), World(root, disk, max_file_size=500)
     world.commit(said("a", "a1", "a2"))
     staging = type(other.store.files).undo
-    copied = []
+    copied: list[object] = []
 
     def meanwhile(self: object, staged: object) -> None:
         if not copied:

@@ -10,7 +10,7 @@ import pytest
 
 from file_world import World, append, contents, ids_of, said
 from oacp_storage_engine import Applied, Duplicate, Unit
-from oacp_storage_file import ids_index, log_reader
+from oacp_storage_file import ids_index, lines, log_reader
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_generated_ids_cost_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_given_ids_cost_the_same_in_a_longer_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = 0
-    really = log_reader.parse_line
+    really = lines.parse_line
 
     def counting(line: bytes) -> object:
         nonlocal parsed
