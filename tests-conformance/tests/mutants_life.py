@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 from mutants import mutant
 from oacp_storage_conformance import ClauseName
 from oacp_storage_core import (
     CorruptDataError,
+    Damage,
     DuplicateIdError,
     Health,
     InvalidKeyError,
@@ -140,7 +142,7 @@ class HealthBoasts(MemoryStorage):
     """Claims a durability that does not exist."""
 
     async def health(self):
-        return Health(ok=True, backend="HealthBoasts", durability="always")
+        return Health(ok=True, backend="HealthBoasts", durability=cast("Any", "always"))
 
 
 @mutant(ClauseName.IMPORT)
@@ -175,7 +177,8 @@ class VerifyAlwaysSound(MemoryStorage):
     async def verify(self):
         with self._use():
             pass
-        for damage in ():
+        no_damage: tuple[Damage, ...] = ()
+        for damage in no_damage:
             yield damage
 
 

@@ -307,7 +307,8 @@ class _Filtered(_Wrapped):
             one = await anext(self.inner)
             if self.python and all(lookup(one.data, parse_path(k)) == v for k, v in self.where.items()):
                 return one
-            if not self.python and compile_where(self.where)(one.data):
+            keeps = compile_where(self.where)
+            if not self.python and (keeps is None or keeps(one.data)):
                 return one
 
 

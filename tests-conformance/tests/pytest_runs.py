@@ -21,16 +21,20 @@ class Run:
     graded: dict[str, Any] | None
 
     @property
-    def target(self) -> dict[str, Any]:
+    def targets(self) -> list[dict[str, Any]]:
         assert self.graded is not None, self.output
-        (target,) = self.graded["targets"]
+        return list(self.graded["targets"])
+
+    @property
+    def target(self) -> dict[str, Any]:
+        (target,) = self.targets
         return target
 
     def row(self, subject: str) -> dict[str, Any]:
         return next(row for row in self.target["grades"] if row["subject"] == subject)
 
     def outcome(self, test: str) -> str:
-        return next(one["outcome"] for one in self.target["tests"] if one["test"] == test)
+        return next(str(one["outcome"]) for one in self.target["tests"] if one["test"] == test)
 
     def failed_clauses(self) -> set[str]:
         return {one["clause"] for one in self.target["tests"] if one["outcome"] == "failed"}

@@ -73,7 +73,7 @@ class Remote(MemoryStorage):
         await self._travel()
         return await super().get_interactions(agent_id, limit)
 
-    async def store_interaction(self, agent_id: str, interaction: dict[str, Any], **given: Any) -> str:
+    async def store_interaction(self, agent_id: str, interaction: dict[str, Any], **given: Any) -> Any:
         call = super().store_interaction
         return await self._write(lambda: call(agent_id, interaction, **given))
 
@@ -81,7 +81,7 @@ class Remote(MemoryStorage):
         call = super().update_agent_state
         return await self._write(lambda: call(agent_id, change))
 
-    async def delete_interactions(self, agent_id: str | None = None, **criteria: Any) -> int:
+    async def delete_interactions(self, agent_id: str | None = None, **criteria: Any) -> Any:
         call = super().delete_interactions
         return await self._write(lambda: call(agent_id, **criteria))
 

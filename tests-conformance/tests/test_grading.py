@@ -198,11 +198,11 @@ def test_each_value_of_a_parametrised_fixture_is_graded_by_itself(tmp_path):
         "limit_of_zero or namespaces_are_refused",
     )
     assert run.status == 0, run.output
-    assert [target["target"] for target in run.graded["targets"]] == [
+    assert [target["target"] for target in run.targets] == [
         "test_mine.py::TestMine[storage_source 0]",
         "test_mine.py::TestMine[storage_source 1]",
     ]
-    for target in run.graded["targets"]:
+    for target in run.targets:
         assert sum(one["outcome"] == "passed" for one in target["tests"]) == 9
 
 

@@ -85,7 +85,7 @@ def test_strict_settings_of_the_host_do_not_matter(tmp_path):
             tmp_path, SOURCE, "-k", "Reference or random or Order or loop", ini=STRICT.format(mode=mode)
         )
         assert run.status == 0, run.output
-        assert [target["target"] for target in run.graded["targets"]] == [
+        assert [target["target"] for target in run.targets] == [
             "test_mine.py::TestMine",
             "test_mine.py::TestOther",
         ]

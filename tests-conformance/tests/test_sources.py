@@ -74,4 +74,4 @@ def test_what_cannot_be_imported_does_not_travel():
     with pytest.raises(ValueError, match="importable"):
         to_plain(partial(FourMethods, {}, {}))
     with pytest.raises(ValueError, match="importable"):
-        to_plain(lambda: None)
+        to_plain(lambda: MemoryStorage("x"))

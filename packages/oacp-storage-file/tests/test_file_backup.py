@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,7 +253,7 @@ def test_a_commit_that_is_undone_meanwhile_leaves_no_trace(
     world, other = World(root, max_file_size=500), World(root, disk, max_file_size=500)
     world.commit(said("a", "a1", "a2"))
     staging = type(other.store.files).undo
-    copied: list[object] = []
+    copied: list[Any] = []
 
     def meanwhile(self: object, staged: object) -> None:
         if not copied:
