@@ -36,6 +36,11 @@ class RedisServer:
         url = os.environ.get(f"OACP_TEST_{flavour.upper()}_URL")
         return cls(flavour, url=url) if url else None
 
+    @classmethod
+    def sentinel(cls, master: RedisServer, service: str) -> RedisServer:
+        """A sentinel, not yet started, that watches ``master`` under the name of the service, alone."""
+        return _Sentinel(master, service)
+
     @property
     def controllable(self) -> bool:
         """Whether this is a server of our own, which may be stopped and started."""
@@ -85,6 +90,29 @@ class RedisServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+class _Sentinel(RedisServer):
+    """A sentinel that decides alone. It keeps what it learns in its configuration file."""
+
+    def __init__(self, master: RedisServer, service: str) -> None:
+        super().__init__(master.flavour)
+        self._lines = (
+            f"sentinel monitor {service} 127.0.0.1 {master.port} 1",
+            f"sentinel down-after-milliseconds {service} 1000",
+            f"sentinel failover-timeout {service} 5000",
+        )
+
+    def start(self) -> Self:
+        """Start it, with what it kept before."""
+        if self._process is None:
+            self._process = ServerProcess(f"{self.flavour}-sentinel")
+            self.port = free_port()
+            lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self._process.directory}", *self._lines]
+            (self._process.directory / "sentinel.conf").write_text("\n".join(lines) + "\n")
+        argv = [str(self._program), str(self._process.directory / "sentinel.conf"), "--sentinel"]
+        self._process.start(argv, lambda: command(self.port, "PING") == "+PONG")
+        return self
 
 
 class RedisCluster:
