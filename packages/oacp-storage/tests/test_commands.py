@@ -18,7 +18,7 @@ import zstandard
 
 from oacp_command import call, environment, run
 from oacp_storage.importing import SHOWN
-from oacp_storage_core import Damage, MemoryStorage, Storage, open_storage
+from oacp_storage_core import CorruptDataError, Damage, Interaction, MemoryStorage, Storage, open_storage
 
 Capture = pytest.CaptureFixture[str]
 
@@ -186,6 +186,37 @@ def test_export_some_agents(store: str, tmp_path: Path, capsys: Capture) -> None
     assert ran.status == 2
     assert ran.err == "oacp-storage: the storage has no agent 'carol'; nothing was written\n"
     assert not (tmp_path / "none").exists()
+
+
+def test_export_reports_what_is_damaged_and_leaves_it_out(
+    store: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    whole = MemoryStorage.iter_interactions
+
+    class Damaged:
+        """A history of which every interaction from the sixth on is damaged."""
+
+        def __init__(self, history: AsyncIterator[Interaction]) -> None:
+            self._history = history
+
+        async def __anext__(self) -> Interaction:
+            one = await anext(self._history)
+            if one.sequence > 5:
+                raise CorruptDataError(f"sequence {one.sequence} is\x07 damaged")
+            return one
+
+    def damaged(storage: MemoryStorage, agent_id: str, **keywords: Any) -> Damaged:
+        return Damaged(whole(storage, agent_id, **keywords))
+
+    monkeypatch.setattr(MemoryStorage, "iter_interactions", damaged)
+    path = tmp_path / "out"
+    ran = call(capsys, "export", store, path, "--agent", "alice")
+    assert ran.status == 1
+    assert len(path.read_text().splitlines()) == 5
+    lines = ran.err.splitlines()
+    assert lines[0] == r"damaged, left out: sequence 6 is\x07 damaged"
+    assert lines[SHOWN] == "... and 5 more damaged interactions"
 
 
 def test_export_to_where_nothing_can_be_written(store: str, tmp_path: Path, capsys: Capture) -> None:
