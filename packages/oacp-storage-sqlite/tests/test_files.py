@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ async def test_what_is_missing_is_made_for_this_user_alone(tmp_path: Path) -> No
         async with SQLiteStorage(path) as storage:
             await storage.store_interaction("a", {"n": 1})
             assert [mode(directory) for directory in (path.parent, path.parent.parent)] == [0o700, 0o700]
-            assert {name: mode(path.parent / name) for name in everything(path.parent)} == {
+            assert {one.name: mode(one) for one in path.parent.iterdir()} == {
                 "a.db": 0o600,
                 "a.db-wal": 0o600,
                 "a.db-shm": 0o600,
@@ -253,6 +254,30 @@ async def test_an_sqlite_that_is_too_old_is_refused(tmp_path: Path, monkeypatch:
         await storage.open()
     await storage.close()
     assert everything(tmp_path) == {}
+
+
+opened_by_python: list[str] = []
+
+
+def note_opening(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open":
+        opened_by_python.append(str(arguments[0]))
+
+
+@pytest.mark.asyncio
+async def test_a_database_in_use_is_never_opened_on_the_side(tmp_path: Path) -> None:
+    """Closing it would give up the locks of every other connection in this process."""
+    path = tmp_path / "a.db"
+    async with SQLiteStorage(path) as storage:
+        await storage.store_interaction("a", {"n": 1})
+        sys.addaudithook(note_opening)  # it cannot be taken off again, and costs nothing
+        for n in (2, 3):
+            async with SQLiteStorage(path) as guest:
+                await guest.store_interaction("a", {"n": n})
+        assert str(path) not in opened_by_python
+        assert f"{path}-turn" in opened_by_python, "the hook notices what is opened"
+        await storage.store_interaction("a", {"n": 4})
+        assert await storage.get_interactions("a") == [{"n": n} for n in (1, 2, 3, 4)]
 
 
 # --- options -------------------------------------------------------------------------------------------------

@@ -12,21 +12,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 from oacp_storage_core import StorageConfigError, StorageConnectionError
+from oacp_storage_sqlite.faults import code_of, translate
 from oacp_storage_sqlite.pushdown import install
-from oacp_storage_sqlite.schema import APPLICATION_ID, foreign
+from oacp_storage_sqlite.schema import APPLICATION_ID, foreign, pragma
 
 OLDEST_SQLITE = (3, 35, 0)
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 _EFFECTIVE = os.access in os.supports_effective_ids
-_MAGIC = b"SQLite format 3\0"
-_APPLICATION_ID_AT = 68
 _CHECKPOINT_PAGES = (
     4000  # 16 MB: the ends of the agents' logs are written to again and again, so fewer is cheaper
 )
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PATIENCE = 1.0
+_SMALLEST = 512  # bytes of a database; SQLite takes a file of one byte for an empty one
 _STATEMENTS = 256
 
 
@@ -51,24 +51,39 @@ class Settings:
             ) from exc
         return found.st_dev, found.st_ino
 
-    def make_file(self) -> None:
-        """Make an empty file (0600) and its directory (0700) where missing, and refuse what cannot be ours.
+    def recognise(self) -> None:
+        """Make the directory (0700) where missing, and refuse a file that cannot be ours.
 
-        Raises ``StorageConfigError``; nothing of a foreign file is changed.
+        Raises ``StorageConfigError``; nothing of a foreign file is changed, nor anything put beside it. The file
+        is never opened except by SQLite: closing any descriptor of a file gives up all POSIX locks that the
+        process has on it, those of other connections too.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
             raise StorageConfigError(
                 f"SQLite {sqlite3.sqlite_version} is too old, {oldest} is needed: use a Python that brings it"
             )
-        try:
-            _make_directory(Path(self.path).parent)
-            self._make_empty()
-            self._recognise()
-        except OSError as exc:
-            raise StorageConfigError(
-                f"{self.path}: {exc.strerror or exc}; name a file in a directory that this user may write to"
-            ) from exc
+        with self._readable_faults():
+            path = Path(self.path)
+            _make_directory(path.parent)
+            self._check_access(path.parent)
+            if path.exists():
+                self._check_file(path)
+
+    def make_empty(self) -> None:
+        """Make an empty file (0600) where missing.
+
+        To be called in turn: between making the file and closing it nobody else may lock it, see ``recognise``.
+        """
+        if Path(self.path).exists():
+            return
+        with self._readable_faults():
+            try:
+                fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _FILE_MODE)
+            except FileExistsError:
+                return
+            os.close(fd)
+            _sync_directory(Path(self.path).parent)
 
     def connect_writer(
         self, prepare: Callable[[sqlite3.Connection], None] = lambda _: None
@@ -121,54 +136,70 @@ class Settings:
             connection.close()
             raise
 
-    def _make_empty(self) -> None:
+    @contextmanager
+    def _readable_faults(self) -> Iterator[None]:
+        """What the system refuses, as ``StorageConfigError``."""
         try:
-            fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _FILE_MODE)
-        except FileExistsError:
-            return
-        os.close(fd)
-        _sync_directory(Path(self.path).parent)
-
-    def _recognise(self) -> None:
-        """Refuse a file that is no database, or another application's, by its first bytes alone.
-
-        To open a foreign database would already be to write beside it, or to tidy up after its last user.
-        """
-        path = Path(self.path)
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise StorageConfigError(f"{self.path} is not a regular file: name a file")
-            header = file.read(100)
-        for target in (path, path.parent):
-            if not os.access(target, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
-                raise StorageConfigError(
-                    f"{target} is read-only for this user: SQLite must write the database and files beside it; "
-                    "change its permissions, or name another file"
-                )
-        if not header or Path(f"{self.path}-journal").exists():
-            return  # new, or left by a crash while it was made: SQLite knows how to go on
-        if not header.startswith(_MAGIC):
+            yield
+        except OSError as exc:
             raise StorageConfigError(
-                f"{self.path} is not an SQLite database; nothing was written to it: name another file"
+                f"{self.path}: {exc.strerror or exc}; name a file in a directory that this user may write to"
+            ) from exc
+
+    def _check_access(self, target: Path) -> None:
+        if not os.access(target, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
+            raise StorageConfigError(
+                f"{target} is read-only for this user: SQLite must write the database and files beside it; "
+                "change its permissions, or name another file"
             )
-        application = int.from_bytes(header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
-        if application != APPLICATION_ID and (application or not self._is_empty()):
+
+    def _check_file(self, path: Path) -> None:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+            raise StorageConfigError(f"{path} is {kind}: name a file")
+        self._check_access(path)
+        if not found.st_size or self._has_journal():
+            return  # new, or left by a crash while it was made: SQLite knows how to go on
+        if found.st_size < _SMALLEST:
+            raise _no_database(path)
+        try:
+            ours = self._is_ours()
+        except sqlite3.DatabaseError as exc:
+            if not path.stat().st_size or self._has_journal():
+                return  # it is being made right now
+            if code_of(exc) != sqlite3.SQLITE_NOTADB:
+                raise translate(exc, self.path) from exc
+            raise _no_database(path) from exc
+        if not ours:
             raise foreign(self.path)
 
-    def _is_empty(self) -> bool:
-        """Whether the database has no tables, found out without locks or other files."""
+    def _has_journal(self) -> bool:
+        return Path(f"{self.path}-journal").exists()
+
+    def _is_ours(self) -> bool:
+        """Whether the database is ours or empty, found out without locks or other files.
+
+        To open a foreign one as usual would already be to write beside it, or to tidy up after its last user.
+        """
         uri = f"file:{quote(os.fsencode(self.path))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
-            try:
-                return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            except sqlite3.DatabaseError:
-                return False
+            application = pragma(connection, "application_id")
+            if application:
+                return application == APPLICATION_ID
+            return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
 def journal_mode(connection: sqlite3.Connection) -> str:
     """The journal mode of the database: ``wal``, or one without write-ahead log."""
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     return str(mode, "ascii") if isinstance(mode, bytes) else str(mode)
+
+
+def _no_database(path: Path) -> StorageConfigError:
+    return StorageConfigError(
+        f"{path} is not an SQLite database; nothing was written to it: name another file"
+    )
 
 
 def _make_directory(directory: Path) -> None:

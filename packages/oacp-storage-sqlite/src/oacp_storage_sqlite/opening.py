@@ -21,7 +21,7 @@ def open_database(settings: Settings, schema: Schema, turn: Turn, deadline: floa
     ``deadline`` is a time of ``time.monotonic``. Raises ``StorageConfigError`` for a file that is not ours or
     cannot be written, ``SchemaVersionError`` for a newer one, ``NotApplied`` when it was locked until then.
     """
-    settings.make_file()
+    settings.recognise()
 
     def prepare(connection: sqlite3.Connection) -> None:
         _bring_up(connection, settings, schema)
@@ -29,6 +29,7 @@ def open_database(settings: Settings, schema: Schema, turn: Turn, deadline: floa
 
     turn.take(deadline)
     try:
+        settings.make_empty()
         with Translated(settings.path):
             return retry(lambda: settings.connect_writer(prepare), deadline)
     finally:
