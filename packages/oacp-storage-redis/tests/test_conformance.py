@@ -12,6 +12,11 @@ from redis_tamper import RedisClusterTamper, RedisTamper
 PATIENCE = "timeout=8"  # seconds that calls to a stopped server take; the default makes these tests long
 
 
+def with_password(url: str) -> str:
+    """The URL with one that must not be shown. A server without a password takes any for its default user."""
+    return f"{url.replace('://', '://default:open-sesame@', 1) if '@' not in url else url}?{PATIENCE}"
+
+
 def fresh(url: str, *servers: RedisServer) -> str:
     """The URL, and servers of our own emptied: a tamper goes over all namespaces that it finds."""
     for server in servers:
@@ -24,7 +29,7 @@ def fresh(url: str, *servers: RedisServer) -> str:
 class TestRedis(StorageConformance):
     @pytest.fixture
     def storage_source(self, oacp_redis_server: RedisServer) -> str:
-        return fresh(f"{oacp_redis_server.url}?{PATIENCE}", oacp_redis_server)
+        return fresh(with_password(oacp_redis_server.url), oacp_redis_server)
 
     @pytest.fixture
     def storage_tamper(self, oacp_redis_server: RedisServer) -> Tamper | None:
@@ -34,7 +39,7 @@ class TestRedis(StorageConformance):
 class TestValkey(StorageConformance):
     @pytest.fixture
     def storage_source(self, oacp_valkey_server: RedisServer) -> str:
-        return fresh(f"{oacp_valkey_server.url}?{PATIENCE}", oacp_valkey_server)
+        return fresh(with_password(oacp_valkey_server.url), oacp_valkey_server)
 
     @pytest.fixture
     def storage_tamper(self, oacp_valkey_server: RedisServer) -> Tamper | None:
@@ -44,7 +49,7 @@ class TestValkey(StorageConformance):
 class TestRedisCluster(StorageConformance):
     @pytest.fixture
     def storage_source(self, oacp_redis_cluster: RedisCluster) -> str:
-        return fresh(f"{oacp_redis_cluster.url}?{PATIENCE}", *oacp_redis_cluster.nodes)
+        return fresh(with_password(oacp_redis_cluster.url), *oacp_redis_cluster.nodes)
 
     @pytest.fixture
     def storage_tamper(self, oacp_redis_cluster: RedisCluster) -> Tamper:
