@@ -89,15 +89,16 @@ def test_help_loads_no_command(tmp_path: Path) -> None:
 
 
 def test_help_is_fast() -> None:
-    """Under 300 ms of processor time; the best of five, because others use the machine too."""
+    """300 ms on the machine where ``import asyncio`` takes 50: a ratio, because others use the machine too."""
 
-    def cost() -> float:
+    def cost(*command: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert run("--help").status == 0
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(cost() for _ in range(5)) < 0.3
+    asyncio_alone = min(cost(sys.executable, "-c", "import asyncio") for _ in range(5))
+    assert min(cost(sys.executable, "-m", "oacp_storage", "--help") for _ in range(5)) < 6 * asyncio_alone
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

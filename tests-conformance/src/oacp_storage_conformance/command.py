@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from oacp_storage_core import StorageError
+from oacp_storage_core import MemoryStorage, StorageError, StorageUsageError
 
 app = App(
     name="conformance",
@@ -74,8 +74,13 @@ async def _can_be_opened(storage: str) -> None:
     """One error now instead of one for each test."""
     from oacp_storage_conformance.sources import build
 
-    async with build(storage):
-        pass
+    async with build(storage) as first, build(storage) as second:
+        one = [each._data for each in (first, second) if isinstance(each, MemoryStorage)]  # noqa: SLF001 - nothing public tells
+        if len(one) == 2 and one[0] is not one[1]:
+            raise StorageUsageError(
+                f"{storage} gives each instance a store of its own, and the suite needs several instances of one "
+                "store: name it, as in memory://conformance"
+            )
 
 
 def _pytest(arguments: list[str]) -> int:
