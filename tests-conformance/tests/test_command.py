@@ -75,3 +75,10 @@ def test_a_failure_is_the_exit_status(tmp_path):
     done = run("wrong://x", "-k", "limit_of_zero", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "[Order]" in done.stdout
+
+
+def test_memory_without_a_name_is_refused(tmp_path):
+    done = run("memory", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "memory://conformance" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
