@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from oacp_storage.agent_system import AgentSystem, Message
@@ -171,7 +173,10 @@ class Story:
         if message["turn"] == 0:
             self._say(f"\n{QUESTIONS[message['task']]}", style="bold")
         if message["task"] == 0 or message["type"] == "answer":
-            self._say(f"  {message['agent']:<10}  {_gist(message)}")
+            line = Table.grid(padding=(0, 2, 0, 0))
+            line.add_column(width=10)
+            line.add_row(message["agent"], _gist(message))
+            self._console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
     def _claim(self, text: str, holds: bool) -> None:
         self._failed = self._failed or not holds
