@@ -6,6 +6,7 @@ found by their folders, so a new one needs no change here.
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
 nox.options.sessions = ["tests"]
+
+# A shell that starts us in the background has us ignore Ctrl-C, and all that we start; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent
 WORKSPACE = nox.project.load_toml(ROOT / "pyproject.toml")

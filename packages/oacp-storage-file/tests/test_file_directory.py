@@ -13,7 +13,13 @@ from typing import ClassVar
 
 import pytest
 
-from oacp_storage_core import SchemaVersionError, StorageConfigError, StorageError, open_storage
+from oacp_storage_core import (
+    SchemaVersionError,
+    StorageConfigError,
+    StorageError,
+    create_storage,
+    open_storage,
+)
 from oacp_storage_engine import Engine
 from oacp_storage_file import FileStorage
 from oacp_storage_file.disk import Disk
@@ -292,3 +298,18 @@ async def test_segments_rotate_at_the_size(tmp_path: Path) -> None:
         assert max(sizes[:-3]) <= 2000
         assert len(sizes) > 5
         assert not [damage async for damage in storage.verify()]
+
+
+def test_an_unknown_option_in_a_url_is_no_part_of_the_directory(tmp_path: Path) -> None:
+    with pytest.raises(StorageConfigError, match=r"auto_bakup.*did you mean 'auto_backup'") as caught:
+        create_storage(f"file://{tmp_path}/store?auto_bakup=true&token=s3cret")
+    assert "s3cret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.asyncio
+async def test_a_directory_below_a_dangling_link_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "dangling"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StorageConfigError, match="dangling"):
+        await FileStorage(link / "store").open()

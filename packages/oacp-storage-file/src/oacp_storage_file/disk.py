@@ -84,7 +84,12 @@ def make_directories(disk: Disk, path: str) -> list[str]:
     except FileExistsError:
         return []
     except FileNotFoundError:
-        return [*make_directories(disk, os.path.dirname(path)), *make_directories(disk, path)]
+        made = make_directories(disk, os.path.dirname(path))
+        try:
+            disk.make_directory(path)  # what is not found even now cannot be made, as below a dangling link
+        except FileExistsError:
+            return made
+        return [*made, path]
     return [path]
 
 

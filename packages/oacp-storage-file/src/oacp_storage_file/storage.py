@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, StorageError
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, StorageError, redact_url
+from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_engine import Engine, EngineStorage
 from oacp_storage_file.auto_backup import Schedule
 from oacp_storage_file.backups import restore_backup, take_backup
@@ -66,8 +68,16 @@ class FileStorage(EngineStorage):
         host, slash, path = url.partition("://")[2].partition("/")
         if host not in ("", "localhost") or not slash:
             raise StorageConfigError(
-                f"the URL {url!r} names no directory of this machine: write file:///absolute/directory, or use the "
-                "name 'file' with directory= for a relative one"
+                f"the URL {redact_url(url)} names no directory of this machine: write file:///absolute/directory, "
+                "or use the name 'file' with directory= for a relative one"
+            )
+        path, _, unknown = path.partition("?")
+        if unknown:
+            known = list(signature(cls).parameters)[1:]
+            name = unknown.partition("=")[0]
+            raise StorageConfigError(
+                f"the URL {redact_url(url)} has the option {name!r}, which FileStorage does not know"
+                f"{did_you_mean(name, known)}; it knows {', '.join(known)} (a ? in a name is written %3F)"
             )
         return cls(unquote(f"/{path}"), **options)
 
