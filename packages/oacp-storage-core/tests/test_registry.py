@@ -396,3 +396,19 @@ def test_the_list_groups_the_names_of_one_target(site) -> None:
         (("other",), "sys:Other", "3.2.1", None),
         (("pg", "pgsql"), "sys:Pg", "3.2.1", None),
     ]
+
+
+def test_a_conflict_does_not_advise_to_remove_the_first_party_backend(site) -> None:
+    site.install("oacp-storage-redis", {BACKENDS: {"redis": "ours:Ours"}})
+    site.install("a-stranger", {BACKENDS: {"redis": "theirs:Theirs"}})
+    assert "(pip uninstall a-stranger)" in message_of(BackendConflictError, "redis")
+
+
+def test_a_future_interface_is_named_before_what_it_lacks_of_this_one(site) -> None:
+    module = (
+        "from oacp_storage_core import StorageBackend\nclass Future(StorageBackend, interface=9):\n    pass\n"
+    )
+    site.install("dist-future", {BACKENDS: {"future": "future_backend:Future"}}, {"future_backend": module})
+    message = message_of(BackendLoadError, "future")
+    assert "version 9 of the interface" in message
+    assert "lacks" not in message

@@ -76,7 +76,7 @@ def find_backend(name: str, configured: tuple[str, ...] = ()) -> Found:
     if clash := _clash(found):
         raise BackendConflictError(
             f"the backend {wanted!r} is claimed twice: by {clash}; uninstall one of them "
-            f"(pip uninstall {found[-1].installed.name}), or construct the class that you want yourself"
+            f"(pip uninstall {_strangest(found, wanted)}), or construct the class that you want yourself"
         )
     offer = found[0]
     label = f"backend {wanted!r} ({offer.target} of {offer.installed})"
@@ -104,6 +104,13 @@ def available_backends() -> list[BackendInfo]:
             problem = f"its entry_points.txt cannot be read ({reason}); reinstall it"
             listed.append(BackendInfo((), "", installed.name, installed.version, problem))
     return sorted(listed, key=lambda info: (info.names, info.distribution))
+
+
+def _strangest(found: list[Offer], name: str) -> str:
+    """The distribution to do without: the last one that is not the first-party home of the name."""
+    own = {_PIP.get(name), "oacp-storage-core"}
+    names = [offer.installed.name for offer in found]
+    return next((one for one in reversed(names) if one not in own), names[-1])
 
 
 def _clash(found: list[Offer]) -> str:
@@ -150,11 +157,6 @@ def _checked(loaded: Any, label: str, offer: Offer) -> type[StorageBackend]:
             f"{label} is not a StorageBackend but {what}; it must derive from "
             f"oacp_storage_core.StorageBackend: tell the authors of {offer.installed.name}"
         )
-    if missing := sorted(loaded.__abstractmethods__):
-        raise BackendLoadError(
-            f"{label} is not a complete StorageBackend: it lacks {', '.join(missing)}; tell the authors of "
-            f"{offer.installed.name}"
-        )
     version: Any = loaded.interface_version
     if version not in INTERFACE_VERSIONS:
         newest = INTERFACE_VERSIONS[-1]
@@ -163,6 +165,11 @@ def _checked(loaded: Any, label: str, offer: Offer) -> type[StorageBackend]:
         raise BackendLoadError(
             f"{label} was made for version {version!r} of the interface; this oacp-storage-core holds "
             f"{INTERFACE_VERSIONS[0]} to {newest}: pip install --upgrade {upgrade}"
+        )
+    if missing := sorted(loaded.__abstractmethods__):  # of this version, so the version is judged before
+        raise BackendLoadError(
+            f"{label} is not a complete StorageBackend: it lacks {', '.join(missing)}; tell the authors of "
+            f"{offer.installed.name}"
         )
     return loaded
 
