@@ -127,7 +127,7 @@ def test_an_unknown_command_and_the_nearest(capsys: pytest.CaptureFixture[str]) 
         ),
         (["import"], "FILE requires an argument; see oacp-storage import --help"),
         (["show", "a", "memory://", "--last", "-1"], "Must be >= 0"),
-        (["show", "a", "memory://", "--last", "ten"], 'unable to convert "ten" into int'),
+        (["show", "a", "memory://", "--last", "ten"], "unable to convert ten into int"),
         (["copy", "memory://"], "requires an argument"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_wrong_command_line_is_one_line(
 ) -> None:
     ran = call(capsys, *arguments)
     assert ran.status == 2
-    assert message in one_line(ran)
+    assert message in one_line(ran).replace('"', "")  # releases of Cyclopts quote more or less
 
 
 def test_an_unknown_backend_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

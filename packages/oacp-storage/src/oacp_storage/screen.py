@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _WIDE = 4096
 
@@ -55,20 +53,22 @@ def print_table(rows: Table) -> None:
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
-def progress_bar() -> Progress:
-    """A progress bar on stderr; nothing at all where stderr is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+@contextmanager
+def progress_bar(total: int | None = None) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on stderr, to be called with what is done and a few words; nothing where it is no terminal.
 
+    Without ``total`` the bar only shows that something moves.
+    """
     console = stderr()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    if not console.is_terminal:
+        yield lambda _done, _words: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done, words: bar.update(task, completed=done, description=words)
 
 
 def visible(text: str) -> str:

@@ -30,14 +30,11 @@ def copy(
 
 async def _copy(source: str, target: str) -> None:
     async with open_storage(source) as old, open_storage(target) as new:
-        with progress_bar() as bar:
-            task = bar.add_task("copying", total=None)
+        with progress_bar() as show:
             summary = await copy_storage(
                 old,
                 new,
-                progress=lambda summary: bar.update(
-                    task, completed=summary.interactions, description=f"{summary.agents:,} agents"
-                ),
+                progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
             )
     sys.stdout.write(
         f"{summary.interactions:,} interactions and {summary.documents:,} documents of {summary.agents:,} agents "

@@ -66,13 +66,10 @@ async def _export(source: str | None, file: str, agents: list[str] | None) -> Ex
 
 
 async def _write(storage: Storage, stream: BinaryIO, agents: list[str] | None) -> ExportSummary:
-    with progress_bar() as bar:
-        task = bar.add_task("exporting", total=None)
+    with progress_bar() as show:
         return await export_lines(
             storage,
             stream,
             agents=agents,
-            progress=lambda summary: bar.update(
-                task, completed=summary.interactions, description=f"{summary.agents:,} agents"
-            ),
+            progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
         )

@@ -54,14 +54,11 @@ def import_(
 
 async def _import(source: Input, to: str | None, strict: bool) -> ImportSummary:
     async with open_storage(to) as storage:
-        with progress_bar() as bar:
-            task = bar.add_task("importing", total=source.size)
+        with progress_bar(source.size) as show:
             return await import_lines(
                 storage,
                 source.lines(),
                 default_time=source.modified,
                 strict=strict,
-                progress=lambda summary: bar.update(
-                    task, completed=source.consumed, description=f"{summary.lines:,} lines"
-                ),
+                progress=lambda summary: show(source.consumed, f"{summary.lines:,} lines"),
             )
