@@ -166,3 +166,10 @@ async def test_a_user_without_permissions_is_told_which() -> None:
 def test_configuration_errors_say_what_is_wrong(make: Callable[[], object], words: str) -> None:
     with pytest.raises(StorageConfigError, match=words):
         make()
+
+
+@pytest.mark.parametrize("url", ["redis://u:s3c/ret@localhost:1", "redis://:s3c#ret@h:1"])
+def test_a_piece_of_a_password_is_not_taken_for_a_port_and_shown(url: str) -> None:
+    with pytest.raises(StorageConfigError, match="%2F") as caught:
+        RedisStorage(url)
+    assert "s3c" not in str(caught.value)

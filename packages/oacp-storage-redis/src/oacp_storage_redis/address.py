@@ -60,6 +60,9 @@ class Address:
         return lambda: kind(**settings)
 
 
+_PORT = "no number stands where its port is wanted; in a password / is written %2F, ? is %3F and # is %23"
+
+
 def parse_address(url: str, given: dict[str, Any], sentinel: dict[str, Any]) -> Address:
     """Take a URL apart; ``given`` (username, password) and ``sentinel`` (likewise) stand beside it.
 
@@ -88,7 +91,9 @@ def parse_address(url: str, given: dict[str, Any], sentinel: dict[str, Any]) -> 
     try:
         settings: dict[str, Any] = dict(parse_url(f"{driver_scheme}://{userinfo}{at}/{path}{mark}{query}"))
     except ValueError as exc:
-        raise StorageConfigError(f"{redact_url(url)} is malformed: {exc}") from None
+        # What the driver takes for the port may be a piece of the password.
+        fault = _PORT if "ort " in str(exc) else str(exc)
+        raise StorageConfigError(f"{redact_url(url)} is malformed: {fault}") from None
     settings.pop("host", None)
     if path and driver_scheme != "unix" and not path.isdigit():
         raise StorageConfigError(
