@@ -112,7 +112,7 @@ async def test_a_master_of_the_cluster_is_replaced_by_its_replica(own_cluster: R
 
 @pytest.mark.asyncio
 async def test_writes_wait_for_replicas(own_server: RedisServer) -> None:
-    async with RedisStorage(own_server.url, min_replicas=1, timeout=2, response_timeout=0.5) as storage:
+    async with RedisStorage(own_server.url, min_replicas=1, timeout=3, response_timeout=1.0) as storage:
         assert any("min_replicas is 1" in warning for warning in (await storage.health()).warnings)
         with pytest.raises(OutcomeUnknownError, match="replicas"):
             await storage.store_interaction("ann", {"n": 1}, interaction_id="one")
@@ -164,7 +164,7 @@ async def test_sentinels_lead_to_the_new_master(own_server: RedisServer) -> None
             url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/agents"
             async with RedisStorage(url, min_replicas=1, timeout=20) as storage:
                 await storage.store_interaction("ann", {"n": 1})
-                client.execute_command("SENTINEL", "FAILOVER", "agents")
+                await eventually(lambda: fails_over(client, "agents"))
                 with redis.Redis(port=replica.port) as promoted:
                     await eventually(lambda: promoted.info("replication")["role"], "master")
                 await storage.store_interaction("ann", {"n": 2}, interaction_id="two")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,8 +23,7 @@ class Calls:
     def __init__(self, topology: Topology, *, min_replicas: int, response_timeout: float) -> None:
         self._topology = topology
         self._min_replicas = min_replicas
-        milliseconds = max(int(response_timeout * 800), 1)
-        self._wait = packed([b"WAIT", b"%d" % min_replicas, b"%d" % milliseconds]) if min_replicas else b""
+        self._response_timeout = response_timeout
 
     async def write(
         self,
@@ -36,10 +36,9 @@ class Calls:
         urgent: bool = False,
     ) -> Any:
         """Run a script that writes, once; raises ``Unknown`` when it may have run, or too few replicas have it."""
-        commands = evalsha(script, keys, arguments) + self._wait
-        answer, *replicas = await self._run(
-            bucket, script, commands, 1 + bool(self._wait), deadline, urgent=urgent
-        )
+        commands = evalsha(script, keys, arguments) + self._wait(deadline)
+        replies = 2 if self._min_replicas else 1
+        answer, *replicas = await self._run(bucket, script, commands, replies, deadline, urgent=urgent)
         if isinstance(answer, Exception):
             raise self._refusal(answer)
         for reached in replicas:
@@ -97,6 +96,14 @@ class Calls:
             await self._exchange(node, load(script), 1, deadline, urgent=urgent)
             found = await self._exchange(node, commands, replies, deadline, urgent=urgent)
         return found
+
+    def _wait(self, deadline: float) -> bytes:
+        """The command that waits for replicas, in half of the time there is, so that its answer comes in time."""
+        if not self._min_replicas:
+            return b""
+        left = min(deadline - asyncio.get_running_loop().time(), self._response_timeout)
+        milliseconds = max(int(left * 500), 1)  # 0 would be without end
+        return packed([b"WAIT", b"%d" % self._min_replicas, b"%d" % milliseconds])
 
     async def _find(self, bucket: int) -> Node:
         try:

@@ -64,7 +64,7 @@ class RedisServer:
             return self
         if self._process is None:
             self._process = ServerProcess(self.flavour)
-            self.port = free_port()
+            self.port = _free_port()
         argv = [str(self._program), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--dir", str(self._process.directory), "--appendonly", "yes", "--appendfsync", "always"]
         argv += ["--protected-mode", "no", *self._options]
@@ -170,6 +170,13 @@ class RedisCluster:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def _free_port() -> int:
+    """A free port that a node of a cluster can have: it listens on the one 10,000 above it too."""
+    while (port := free_port()) > 55535:  # of the usual range for such ports every fifth is too high
+        pass
+    return port
 
 
 def command(port: int, *words: str) -> str:
