@@ -147,7 +147,7 @@ def test_two_storages_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_nothing_acknowledged_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
     directory = tmp_path / "store"
-    seconds = 2.0
+    seconds = 10.0 if os.environ.get("CI") == "true" else 2.0
     with (
         process(_WRITE, directory, "p0", seconds) as p0,
         process(_WRITE, directory, "p1", seconds) as p1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import time
@@ -75,7 +76,7 @@ async def go(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
 async def test_four_processes_two_of_which_are_killed(
     tmp_path: Path, processes: list[subprocess.Popen[str]], wal: bool
 ) -> None:
-    path, tasks, seconds = tmp_path / "a.db", 16, 4.0
+    path, tasks, seconds = tmp_path / "a.db", 16, 10.0 if os.environ.get("CI") == "true" else 4.0
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
