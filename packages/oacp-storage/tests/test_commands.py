@@ -407,6 +407,7 @@ def test_backends(capsys: Capture) -> None:
 
 
 def test_health(durable: str) -> None:
+    fill(durable)
     ran = run("health", durable)
     assert (ran.status, ran.err) == (0, "")
     assert "a power cut" in ran.out

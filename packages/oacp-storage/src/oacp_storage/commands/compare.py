@@ -9,8 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oacp_storage.copying import Comparison, compare_storages
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
-from oacp_storage_core import open_storage
 
 
 def compare(
@@ -35,5 +35,5 @@ def compare(
 
 
 async def _compare(one: str, other: str) -> Comparison:
-    async with open_storage(one) as first, open_storage(other) as second:
+    async with open_existing(one) as first, open_existing(other) as second:
         return await compare_storages(first, second)

@@ -9,11 +9,12 @@ from typing import Annotated, BinaryIO
 
 from cyclopts import Parameter
 
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
 from oacp_storage.parameters import STREAM, StorageArgument
 from oacp_storage.screen import progress_bar, visible
-from oacp_storage_core import Storage, open_storage
+from oacp_storage_core import Storage
 
 
 def export(
@@ -53,7 +54,7 @@ def export(
 
 
 async def _export(source: str | None, file: str, agents: list[str] | None) -> ExportSummary:
-    async with open_storage(source) as storage:
+    async with open_existing(source) as storage:
         for agent_id in agents or ():
             if not await has_agent(storage, agent_id):
                 raise Stop(f"the storage has no agent {agent_id!r}; nothing was written", Status.USAGE)
