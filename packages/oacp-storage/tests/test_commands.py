@@ -387,23 +387,7 @@ def test_a_backend_with_four_methods(tmp_path: Path) -> None:
     assert "has no attribute 'nothing'" in listed.out
 
 
-# --- backends, health, verify -------------------------------------------------------------------------------
-
-
-def test_backends(capsys: Capture) -> None:
-    ran = call(capsys, "backends")
-    assert (ran.status, ran.err) == (0, "")
-    rows = {line.split()[0].rstrip(","): line for line in ran.out.splitlines()}
-    assert {"memory", "file", "sqlite"} <= set(rows)
-    assert rows["memory"].split()[-3:] == ["nothing", "one", "all"]
-    assert rows["sqlite"].split()[-3:] == ["restart", "many", "all"]
-    listed = {
-        name: one for one in json.loads(call(capsys, "backends", "--json").out) for name in one["names"]
-    }
-    assert listed["file"]["distribution"] == "oacp-storage-file"
-    assert listed["file"]["durable"] is True
-    assert listed["file"]["problem"] is None
-    assert "history" in listed["file"]["capabilities"]
+# --- health, verify -----------------------------------------------------------------------------------------
 
 
 def test_health(durable: str) -> None:
