@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from oacp_storage.copying import Comparison, compare_storages
 from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
+from oacp_storage.screen import counted
 
 
 def compare(
@@ -28,7 +29,8 @@ def compare(
     if result.differences > len(result.shown):
         sys.stdout.write(f"... and {result.differences - len(result.shown):,} more\n")
     sys.stdout.write(
-        f"{result.interactions:,} interactions and {result.documents:,} documents of {result.agents:,} agents "
+        f"{counted(result.interactions, 'interaction')} and {counted(result.documents, 'document')} of "
+        f"{counted(result.agents, 'agent')} "
         f"compared: {f'{result.differences:,} differ' if result.differences else 'all equal'}\n"
     )
     return Status.OK if result.equal else Status.FOUND

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from oacp_storage.copying import copy_storage
 from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
-from oacp_storage.screen import progress_bar
+from oacp_storage.screen import counted, progress_bar
 from oacp_storage_core import open_storage
 
 
@@ -35,9 +35,10 @@ async def _copy(source: str, target: str) -> None:
             summary = await copy_storage(
                 old,
                 new,
-                progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
+                progress=lambda summary: show(summary.interactions, counted(summary.agents, "agent")),
             )
     sys.stdout.write(
-        f"{summary.interactions:,} interactions and {summary.documents:,} documents of {summary.agents:,} agents "
+        f"{counted(summary.interactions, 'interaction')} and {counted(summary.documents, 'document')} of "
+        f"{counted(summary.agents, 'agent')} "
         "are in the target\n"
     )

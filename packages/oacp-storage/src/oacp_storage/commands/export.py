@@ -13,7 +13,7 @@ from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
 from oacp_storage.parameters import STREAM, StorageArgument
-from oacp_storage.screen import progress_bar, visible
+from oacp_storage.screen import counted, progress_bar, visible
 from oacp_storage_core import Storage
 
 
@@ -45,9 +45,11 @@ def export(
     for reason in summary.reasons:
         sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
     if summary.damaged > len(summary.reasons):
-        sys.stderr.write(f"... and {summary.damaged - len(summary.reasons):,} more damaged interactions\n")
+        sys.stderr.write(
+            f"... and {counted(summary.damaged - len(summary.reasons), 'more damaged interaction')}\n"
+        )
     sys.stderr.write(
-        f"{summary.interactions:,} interactions of {summary.agents:,} agents"
+        f"{counted(summary.interactions, 'interaction')} of {counted(summary.agents, 'agent')}"
         + (f" written to {file}\n" if file != "-" else "\n")
     )
     return Status.FOUND if summary.damaged else Status.OK
@@ -72,5 +74,5 @@ async def _write(storage: Storage, stream: BinaryIO, agents: list[str] | None) -
             storage,
             stream,
             agents=agents,
-            progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
+            progress=lambda summary: show(summary.interactions, counted(summary.agents, "agent")),
         )
