@@ -47,6 +47,9 @@ async def run_page(page: Path, blocks: list[tuple[int, str]]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")], ids=names)
 def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for _, text in fences(page, "toml"):
+        if text.startswith("# oacp.toml\n"):
+            Path("oacp.toml").write_text(text)
     asyncio.run(run_page(page, fences(page, "python")))
 
 
