@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, typed_options
 from oacp_storage_engine import EngineStorage
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class SQLiteStorage(EngineStorage):
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
     relative_urls: ClassVar[bool] = True
 
+    @typed_options
     def __init__(
         self,
         database_path: str | os.PathLike[str] = "oacp.db",
@@ -54,8 +55,6 @@ class SQLiteStorage(EngineStorage):
             raise StorageConfigError(f"pool_size must be at least 1, not {pool_size}")
         if not cache_size:
             raise StorageConfigError("cache_size must not be 0: give pages, or KiB as a negative number")
-        if durability not in ("full", "normal"):
-            raise StorageConfigError(f"durability must be 'full' or 'normal', not {durability!r}")
         self._pool_size = pool_size
         self._wal = enable_wal_mode
         self._cache_size = cache_size
