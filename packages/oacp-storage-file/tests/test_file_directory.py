@@ -261,7 +261,7 @@ def test_sizes(size: int | str, number: int) -> None:
 
 @pytest.mark.parametrize("size", ["", "MB", "-1", "0", 0, -5, True, "1XB", "1 M M", "ten", 1.5])
 def test_wrong_sizes(size: int | str) -> None:
-    with pytest.raises(StorageConfigError, match="is no size"):
+    with pytest.raises(StorageConfigError, match="is no size|must be int or str"):
         FileStorage("x", max_file_size=size)
 
 
@@ -270,6 +270,8 @@ def test_wrong_options() -> None:
         FileStorage("x", backup_interval=0)
     with pytest.raises(StorageConfigError, match="backup_keep"):
         FileStorage("x", backup_keep=0)
+    with pytest.raises(StorageConfigError, match="'auto_backup' must be bool, not str 'no'"):
+        FileStorage("x", auto_backup="no")  # type: ignore[arg-type]
     with pytest.raises(StorageConfigError, match="directory is empty"):
         FileStorage("")
 

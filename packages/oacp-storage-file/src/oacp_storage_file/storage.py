@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, StorageError, redact_url
+from oacp_storage_core import (
+    ALL_CAPABILITIES,
+    Capability,
+    StorageConfigError,
+    StorageError,
+    redact_url,
+    typed_options,
+)
 from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_engine import Engine, EngineStorage
 from oacp_storage_file.auto_backup import Schedule
@@ -39,6 +46,7 @@ class FileStorage(EngineStorage):
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
 
+    @typed_options
     def __init__(
         self,
         directory: str | os.PathLike[str] = "./oacp-data",
