@@ -324,6 +324,14 @@ def test_wrong_urls_are_refused(url: str, message: str) -> None:
         create_storage(url)
 
 
+def test_a_password_in_a_url_hides_itself_and_not_the_reason() -> None:
+    with pytest.raises(StorageConfigError) as caught:
+        create_storage("sqlite:///x.db?password=s3cret")
+    assert str(caught.value).startswith(
+        "the URL sqlite:///x.db?password=*** has options that SQLiteStorage does not know: 'password'; its options"
+    )
+
+
 @pytest.mark.asyncio
 async def test_a_url_names_a_relative_or_an_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, typed_options
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, redact_url, typed_options
 from oacp_storage_engine import EngineStorage
 
 if TYPE_CHECKING:
@@ -70,24 +70,26 @@ class SQLiteStorage(EngineStorage):
 
         base, _, query = url.partition("?")
         rest = base.partition("://")[2]
+        shown = redact_url(url)
         if query:
+            names = ", ".join(repr(part.partition("=")[0]) for part in query.split("&"))
             raise StorageConfigError(
-                f"the URL {url!r} has options that SQLiteStorage does not know: {query}; they are "
+                f"the URL {shown} has options that SQLiteStorage does not know: {names}; its options are "
                 "pool_size, enable_wal_mode, cache_size, auto_vacuum, durability, namespace, coerce and timeout"
             )
         if not rest.startswith("/"):
             raise StorageConfigError(
-                f"the URL {url!r} names a host, and SQLite has none: write sqlite:///relative/path.db with three "
+                f"the URL {shown} names a host, and SQLite has none: write sqlite:///relative/path.db with three "
                 "slashes, or sqlite:////absolute/path.db with four"
             )
         if "database_path" in options:
             raise StorageConfigError(
-                f"the URL {url!r} names the database already; leave out the option database_path"
+                f"the URL {shown} names the database already; leave out the option database_path"
             )
         try:
             path = unquote(rest[1:], errors="strict")
         except UnicodeDecodeError:
-            raise StorageConfigError(f"the URL {url!r} is not percent-encoded UTF-8") from None
+            raise StorageConfigError(f"the URL {shown} is not percent-encoded UTF-8") from None
         return cls(path, **options)
 
     async def missing_store(self) -> str | None:
