@@ -13,7 +13,7 @@ import pytest
 from oacp_command import call
 from oacp_storage.copying import copy_storage
 from oacp_storage.damaged import SHOWN, Damages, stop, undamaged, undamaged_documents
-from oacp_storage_core import CorruptDataError, Document, MemoryStorage, Storage, open_storage
+from oacp_storage_core import CorruptDataError, Document, Storage, open_storage
 
 Capture = pytest.CaptureFixture[str]
 
