@@ -81,8 +81,8 @@ async def import_lines(
         found = window.malformed
         try:
             async with asyncio.TaskGroup() as group:
-                while window.batches:  # each is held by its task alone
-                    group.create_task(_store(storage, *window.batches.popitem(), summary, found))
+                for agent_id in list(window.batches):  # each batch is held by its task alone
+                    group.create_task(_store(storage, agent_id, window.batches.pop(agent_id), summary, found))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         summary.lines += window.lines

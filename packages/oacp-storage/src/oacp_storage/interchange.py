@@ -56,7 +56,9 @@ def parse_line(line: Line, default_time: datetime) -> Interaction:
     except (InvalidKeyError, InvalidPayloadError) as exc:
         raise MalformedLineError(str(exc)) from exc
     stamp = fields.get("timestamp")
-    return Interaction(agent_id, interaction_id, 0, default_time if stamp is None else _moment(stamp), interaction)
+    return Interaction(
+        agent_id, interaction_id, 0, default_time if stamp is None else _moment(stamp), interaction
+    )
 
 
 def _fields(text: bytes) -> dict[str, Any]:
