@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from oacp_storage_engine import (
@@ -24,6 +25,9 @@ from oacp_storage_sqlite.seal import seal
 
 _REMEMBERED = 50_000
 """Agents and documents whose place is remembered between commits; about 10 MB at most."""
+
+
+_LARGE = 256 * 1024
 
 
 class Place(NamedTuple):
@@ -143,6 +147,7 @@ class Writer:
                     for agent, sequence, (name, _, at_us, body, crc, _) in plan.rows
                 ],
             )
+            _let_go(connection, sql.APPEND, plan.rows[-1].append.body)
 
     def _add_agent(self, connection: sqlite3.Connection, agent: str, head: int) -> int:
         connection.execute(sql.REMOVE_TOMBSTONE, (name_hash(self._namespace, agent),))
@@ -154,6 +159,7 @@ class Writer:
         """What ``_load`` found is changed in its row, without searching it again."""
         known = self._documents
         changed: dict[str, list[tuple[object, ...]]] = {sql.CHANGE_DOCUMENT: [], sql.CHANGE_SYSTEM: []}
+        last: dict[str, bytes | None] = {}
         for ref, stored in documents.items():
             found = known.pop(ref, None)
             if stored is None:
@@ -167,20 +173,31 @@ class Writer:
                 position = found.position
                 change = sql.CHANGE_SYSTEM if ref.agent is None else sql.CHANGE_DOCUMENT
                 changed[change].append((*content, position))
+                last[change] = body
             elif ref.agent is None:
                 position = _added(connection, sql.ADD_SYSTEM, (self._namespace, ref.key, *content))
+                _let_go(connection, sql.ADD_SYSTEM, body)
             else:
                 place = (self._agents[ref.agent].ref, ref.kind.value, ref.key)
                 position = _added(connection, sql.ADD_DOCUMENT, (*place, *content))
+                _let_go(connection, sql.ADD_DOCUMENT, body)
             known[ref] = Found(position, stored.version)
         for change, rows in changed.items():
             if rows:
                 connection.executemany(change, rows)
+                _let_go(connection, change, last[change])
 
 
 def _added(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
     """Insert the row and return where it is."""
     return connection.execute(statement, values).lastrowid or 0
+
+
+def _let_go(connection: sqlite3.Connection, statement: str, last: bytes | None) -> None:
+    """Take a large ``last`` body from the statement, which would keep a copy until it is used again."""
+    if last is not None and len(last) > _LARGE:
+        with suppress(sqlite3.IntegrityError):  # no row is made of NULLs only, nor changed
+            connection.execute(statement, (None,) * statement.count("?"))
 
 
 def name_hash(namespace: str, agent: str) -> bytes:
