@@ -27,10 +27,10 @@ print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def peak_of_import(directory: Path, size: int) -> int:
-    """Bytes of memory that the command took at most, to import eight interactions of ``size`` bytes."""
+    """Bytes of memory that the command took at most, to import four interactions of ``size`` bytes."""
     file = directory / f"{size}.jsonl"
     with file.open("w") as stream:
-        for n in range(8):
+        for n in range(4):
             json.dump({"agent_id": f"agent {n % 3}", "interaction": {"n": n, "text": "x" * size}}, stream)
             stream.write("\n")
     arguments = ["import", str(file), "--to", f"sqlite:///{directory}/{size}.db"]
@@ -41,7 +41,7 @@ def peak_of_import(directory: Path, size: int) -> int:
         text=True,
         check=True,
     ).stdout
-    assert "8 added" in told
+    assert "4 added" in told
     return int(told.split()[-1]) * 1024
 
 
