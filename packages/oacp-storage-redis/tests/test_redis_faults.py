@@ -172,21 +172,28 @@ async def test_calls_wait_while_a_restarted_server_loads_its_file() -> None:
 
 
 @pytest.mark.asyncio
-async def test_cancelling_at_any_moment_leaves_it_usable(
+async def test_callers_share_a_small_pool_and_wait_no_longer_than_their_timeout(
     oacp_redis_server: RedisServer, namespace: str
 ) -> None:
-    async with RedisStorage(oacp_redis_server.url, namespace=namespace, pool_size=2) as storage:
-        await storage.store_interaction("ann", {"n": 0})
-        for steps in range(12):
-            for make in (
-                lambda: storage.get_interactions("ann"),
-                lambda: storage.get_agent_state("ann"),
-                lambda: storage.delete_agent("bob"),
-            ):
-                task: asyncio.Future[Any] = asyncio.ensure_future(make())
-                for _ in range(steps):
-                    await asyncio.sleep(0)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        assert await storage.get_interactions("ann") == [{"n": 0}]
-        assert (await storage.health()).ok
+    async with Proxy(oacp_redis_server.port) as proxy:
+        storage = RedisStorage(
+            proxy.url,
+            namespace=namespace,
+            pool_size=2,
+            timeout=1.0,
+            response_timeout=5.0,
+            connect_timeout=5.0,
+        )
+        async with storage:
+            await storage.store_interaction("ann", {"n": 1})
+            for found in await asyncio.gather(*(storage.get_interactions("ann") for _ in range(100))):
+                assert found == [{"n": 1}]
+            assert proxy.accepted <= 2 + 1, "a group commit takes no place from the readers"
+            proxy.frozen = True
+            begun = asyncio.get_running_loop().time()
+            reads = [storage.get_interactions("ann") for _ in range(20)]
+            for error in await asyncio.gather(*reads, return_exceptions=True):
+                assert isinstance(error, StorageTimeoutError), error
+            assert asyncio.get_running_loop().time() - begun < 10
+            proxy.frozen = False
+            assert await storage.get_interactions("ann") == [{"n": 1}]
