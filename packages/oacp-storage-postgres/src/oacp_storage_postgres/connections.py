@@ -1,0 +1,183 @@
+"""Connections: a pool for writes and one for reads, both without a reset round trip, and single ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from oacp_storage_core import StorageConfigError
+from oacp_storage_engine import NotApplied
+from oacp_storage_postgres.dropping import drop, keep_untouched
+from oacp_storage_postgres.errors import DRIVER_ERRORS, POOLER, connecting, executing, is_read_only
+
+_IDLE_SECONDS = 60.0
+_WRITERS = 3  # one for each lane, and one for deletions
+_CLOSE_SECONDS = 5.0
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """One whose cancelled statements cost it the connection.
+
+    asyncpg asks the server to cancel them, in a task and over a connection of its own, which nobody waits for: they
+    outlive the storage and its loop. A statement of ours ends soon by itself.
+    """
+
+    def _cancel_current_command(self, *_waiters: object) -> None:
+        self._loop.call_soon(self.terminate)
+
+
+class Connections:
+    """The connections of one engine: at most ``size`` in the pools. ``settings`` are those of asyncpg's ``connect``.
+
+    ``place`` is where they lead, as it may be shown. Behind a pooler in transaction mode (``pgbouncer``) no statement
+    is kept prepared, and each is sent in a transaction, because only that keeps its parts on one server connection.
+    """
+
+    def __init__(self, settings: dict[str, Any], *, place: str, size: int, pgbouncer: bool) -> None:
+        self._settings = {**settings, "connection_class": _Connection}
+        if pgbouncer:
+            self._settings["statement_cache_size"] = 0
+        self._place = place
+        self._pgbouncer = pgbouncer
+        writers = min(_WRITERS, size // 2)
+        self._sizes = {"readers": size - writers, "writers": writers}
+        self._pools: dict[str, Any] = {}
+        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._pid = os.getpid()
+
+    async def open(self) -> None:
+        """Make the pools, and the first connection at once, so that a wrong password is seen here."""
+        await self.make_pools()
+        async with self.reading() as connection:
+            behind = await connection.fetchval("SELECT pg_backend_pid()")
+            if behind != connection.get_server_pid() and not self._pgbouncer:
+                raise StorageConfigError(POOLER)
+
+    async def make_pools(self) -> None:
+        """Make the pools without connecting."""
+        for name, size in self._sizes.items():
+            if size:
+                try:
+                    self._pools[name] = await asyncpg.create_pool(
+                        **self._settings,
+                        min_size=0,
+                        max_size=size,
+                        max_inactive_connection_lifetime=_IDLE_SECONDS,
+                        init=self._remember,
+                        reset=_no_reset,
+                    )
+                except (*DRIVER_ERRORS, ValueError) as exc:
+                    raise connecting(exc, self._place) from None
+        self._pools.setdefault("writers", self._pools["readers"])
+
+    async def connect(self) -> Any:
+        """A connection outside the pools; whoever asks closes it."""
+        try:
+            connection = await asyncpg.connect(**self._settings)
+        except (*DRIVER_ERRORS, ValueError) as exc:
+            raise connecting(exc, self._place) from exc
+        self._made.add(connection)
+        return connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Any]:
+        """A connection for reads; whatever fails in the block changed nothing."""
+        try:
+            async with self._acquired("readers", None) as connection, self._kept_together(connection):
+                yield connection
+        except DRIVER_ERRORS as exc:
+            raise executing(exc, maybe_applied=False) from exc
+
+    @asynccontextmanager
+    async def writing(self, deadline: float) -> AsyncIterator[Any]:
+        """A connection for one write that is sent as a whole; a lost reply leaves the outcome unknown."""
+        try:
+            async with (
+                self._acquired("writers", deadline) as connection,
+                asyncio.timeout_at(deadline),
+                self._kept_together(connection),
+            ):
+                yield connection
+        except DRIVER_ERRORS as exc:
+            raise executing(exc, maybe_applied=True) from exc
+
+    async def close(self) -> None:
+        """Close the pools, within a moment, or drop them."""
+        pools, self._pools = self._pools, {}
+        for pool in {id(pool): pool for pool in pools.values()}.values():
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await pool.close()
+            except DRIVER_ERRORS:
+                pool.terminate()
+
+    def abandon(self) -> None:
+        """Drop all connections without awaiting anything."""
+        pools, self._pools = self._pools, {}
+        if self._pid != os.getpid():
+            keep_untouched((pools, list(self._made)))
+            return
+        for connection in list(self._made):
+            drop(connection)
+
+    async def _remember(self, connection: Any) -> None:
+        self._made.add(connection)
+
+    @asynccontextmanager
+    async def _kept_together(self, connection: Any) -> AsyncIterator[None]:
+        if self._pgbouncer:
+            async with connection.transaction():
+                yield
+        else:
+            yield
+
+    @asynccontextmanager
+    async def _acquired(self, name: str, deadline: float | None) -> AsyncIterator[Any]:
+        pool = self._pools.get(name)
+        if pool is None:
+            raise NotApplied("the connections were closed meanwhile")
+        connection = await self._acquire(pool, name, deadline)
+        sound = False
+        try:
+            yield connection
+            sound = True
+        except asyncpg.PostgresError as exc:
+            # An answer of the server; but one that is a standby now will not take the next write either.
+            sound = not is_read_only(exc)
+            raise
+        except (asyncio.CancelledError, GeneratorExit, *DRIVER_ERRORS):
+            raise
+        except Exception:
+            sound = True  # ours: what was sent is answered
+            raise
+        finally:
+            if not sound:
+                with contextlib.suppress(asyncpg.InterfaceError):  # the pool has given it up already
+                    connection.terminate()  # whatever it is in the middle of, nobody shall meet it again
+            await pool.release(connection, timeout=_CLOSE_SECONDS)
+
+    async def _acquire(self, pool: Any, name: str, deadline: float | None) -> Any:
+        full = pool.get_idle_size() == 0 and pool.get_size() >= pool.get_max_size()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await pool.acquire()
+        except TimeoutError as exc:
+            if full:
+                raise NotApplied(
+                    f"all {self._sizes[name] or self._sizes['readers']} connections for {name[:-3]}ing were in use: "
+                    "raise pool_size or max_overflow"
+                ) from exc
+            raise connecting(exc, self._place) from exc
+        except (*DRIVER_ERRORS, ValueError) as exc:
+            raise connecting(exc, self._place) from exc
+
+
+async def _no_reset(connection: Any) -> None:
+    """Connections are used for whole transactions only and hold no state worth a round trip."""
