@@ -144,7 +144,9 @@ async def test_given_ids_are_unique_over_partitions(database: str) -> None:
             await storage.store_interaction("ann", {"n": 2}, interaction_id="one")
         await storage.store_interaction("ann", {"n": 3}, interaction_id="two")
         assert [(one.sequence, one.id) for one in await whole_log(storage, "ann")] == [(1, "one"), (2, "two")]
-        assert (await storage.get_interaction("ann", "one")).data == {"n": 1}
+        found = await storage.get_interaction("ann", "one")
+        assert found is not None
+        assert found.data == {"n": 1}
 
 
 @pytest.mark.asyncio
@@ -197,6 +199,6 @@ async def test_a_filled_store_becomes_partitioned_by_the_command(database: str, 
         assert await storage.get_interactions("ann", 3) == [{"n": 98}, {"n": 99}, {"n": 100}]
         assert await storage.delete_interactions("ann", keep_last=10) == 91
     async with PostgreSQLStorage(database, partition_by_date=True, enable_json_indexing=indexed) as storage:
-        assert [one async for one in storage.iter_interactions("ann", where={"n": 100})][0].sequence == 101
+        assert [one.sequence async for one in storage.iter_interactions("ann", where={"n": 100})] == [101]
         assert (await query(database, "SELECT count(*) FROM oacp.interaction_log"))[0][0] == 10
         assert [damage async for damage in storage.verify()] == []

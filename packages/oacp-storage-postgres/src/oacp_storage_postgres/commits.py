@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from oacp_storage_core.payload import same_payload
@@ -11,6 +11,16 @@ from oacp_storage_engine import Applied, Conflict, DocRef, Duplicate, Outcome, U
 
 _HEADS = 0  # what append_group returns: the new heads of its agents
 _JUDGED = 1  # what commit_group returns: see sql/commit_group.sql
+
+
+def numbers_of(text: str | None) -> list[int]:
+    """The numbers of an array as PostgreSQL writes it, ``{1,2}``; none for NULL."""
+    return [int(number) for number in text[1:-1].split(",")] if text else []
+
+
+def _array(numbers: Iterable[int | None]) -> str:
+    """Numbers (booleans too) as PostgreSQL reads an array."""
+    return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
 
 
 def is_plain(units: Sequence[Unit]) -> bool:
@@ -40,13 +50,13 @@ def append_arguments(units: Sequence[Unit]) -> list[Any]:
     appends = [append for unit in units for append in unit.appends]
     return [
         agents,
-        [counts[agent] for agent in agents],
-        agent_of,
-        ordinal_of,
+        _array(counts[agent] for agent in agents),
+        _array(agent_of),
+        _array(ordinal_of),
         [append.id for append in appends],
-        [append.at_us for append in appends],
-        [append.crc for append in appends],
-        [len(append.body) for append in appends],
+        _array(append.at_us for append in appends),
+        _array(append.crc for append in appends),
+        _array(len(append.body) for append in appends),
         [append.body.decode() for append in appends],
     ]
 
@@ -64,28 +74,28 @@ def group_arguments(units: Sequence[Unit]) -> list[Any]:
     puts = [(unit.agent, put) for unit in units for put in unit.puts]
     return [
         agents,
-        [secrets.randbits(63) for _ in agents],
-        [0 if ref.agent is None else index[ref.agent] for ref in documents],
+        _array(secrets.randbits(63) for _ in agents),
+        _array(0 if ref.agent is None else index[ref.agent] for ref in documents),
         [ref.kind for ref in documents],
         [ref.key for ref in documents],
-        [0 if unit.agent is None else index[unit.agent] for unit in units],
-        [len(unit.appends) for unit in units],
-        [len(unit.puts) for unit in units],
-        [unit.turn for unit in units],
-        [index[unit.agent or ""] for unit in units for _ in unit.appends],
-        given,
-        classes,
+        _array(0 if unit.agent is None else index[unit.agent] for unit in units),
+        _array(len(unit.appends) for unit in units),
+        _array(len(unit.puts) for unit in units),
+        _array(unit.turn for unit in units),
+        _array(index[unit.agent or ""] for unit in units for _ in unit.appends),
+        _array(given),
+        _array(classes),
         [append.id for append in appends],
-        [append.sequence for append in appends],
-        [append.at_us for append in appends],
-        [append.crc for append in appends],
-        [len(append.body) for append in appends],
+        _array(append.sequence for append in appends),
+        _array(append.at_us for append in appends),
+        _array(append.crc for append in appends),
+        _array(len(append.body) for append in appends),
         [append.body.decode() for append in appends],
-        [documents[DocRef(agent, put.kind, put.key)] for agent, put in puts],
-        [put.expected for _, put in puts],
-        [put.version for _, put in puts],
-        [put.at_us for _, put in puts],
-        [put.crc for _, put in puts],
+        _array(documents[DocRef(agent, put.kind, put.key)] for agent, put in puts),
+        _array(put.expected for _, put in puts),
+        _array(put.version for _, put in puts),
+        _array(put.at_us for _, put in puts),
+        _array(put.crc for _, put in puts),
         [None if put.body is None else put.body.decode() for _, put in puts],
     ]
 

@@ -23,7 +23,7 @@ from oacp_storage_engine import (
     Unit,
 )
 from oacp_storage_postgres import statements as sql
-from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain, outcomes_of
+from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain, numbers_of, outcomes_of
 from oacp_storage_postgres.connections import Connections
 from oacp_storage_postgres.errors import AppliedBefore, MissingPartition
 from oacp_storage_postgres.notifications import Notifications
@@ -237,7 +237,7 @@ class PostgresEngine(Engine):
         """Call one of the functions that write; each takes the schema version and the namespace first. [] is NULL."""
         try:
             async with self._connections.writing(deadline) as connection:
-                stored: list[int] | None = await connection.fetchval(
+                stored: str | None = await connection.fetchval(
                     statement, SCHEMA_VERSION, self._namespace, *arguments
                 )
         except MissingPartition:
@@ -246,7 +246,7 @@ class PostgresEngine(Engine):
             raise
         if self._upkeep is not None:
             self._upkeep.do_if_due()
-        return stored or []
+        return numbers_of(stored)
 
 
 def _record(row: Any) -> Record:

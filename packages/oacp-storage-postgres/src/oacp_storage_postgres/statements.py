@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 
-def _numbers(count: int) -> str:
-    return ", ".join(f"${n}" for n in range(1, count + 1))
+def _call(function: str, types: str) -> str:
+    """Call a function that returns bigint[], with parameters of these types.
+
+    Arrays of numbers go as text, "{1,2}", both ways: asyncpg knows arrays of text by itself, but would ask each new
+    connection about others, which takes the server longer than the call.
+    """
+    parameters = [
+        f"${n}::text::{kind}" if kind.endswith("[]") and kind != "text[]" else f"${n}::{kind}"
+        for n, kind in enumerate(types.split(), 1)
+    ]
+    return f"SELECT oacp.{function}({', '.join(parameters)})::text"
 
 
-APPEND_GROUP = f"SELECT oacp.append_group({_numbers(12)})"
-COMMIT_GROUP = f"SELECT oacp.commit_group({_numbers(27)})"
-TRIM_STEP = f"SELECT oacp.trim_step({_numbers(8)})"
-ERASE_STEP = f"SELECT oacp.erase_step({_numbers(6)})"
-DROP_COVERED = f"SELECT oacp.drop_covered({_numbers(4)})"
+_HEAD = "integer text text"  # schema version, namespace, attempt
+APPEND_GROUP = _call(
+    "append_group", f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[]"
+)
+COMMIT_GROUP = _call(
+    "commit_group",
+    f"{_HEAD} text[] bigint[] integer[] text[] text[] integer[] integer[] integer[] boolean[] "
+    "integer[] integer[] integer[] text[] bigint[] bigint[] bigint[] integer[] text[] "
+    "integer[] bigint[] bigint[] bigint[] bigint[] text[]",
+)
+TRIM_STEP = _call("trim_step", f"{_HEAD} text[] text[] bigint bigint bigint")
+ERASE_STEP = _call("erase_step", f"{_HEAD} text boolean bigint")
+DROP_COVERED = _call("drop_covered", f"{_HEAD} bigint")
 DROP_OLD_RECEIPTS = """
 DELETE FROM oacp.receipts WHERE attempt IN (
     SELECT attempt FROM oacp.receipts WHERE at < now() - interval '10 minutes' FOR UPDATE SKIP LOCKED
@@ -22,7 +39,7 @@ IS_PARTITIONED = "SELECT oacp.is_partitioned()"
 CREATE_PARTITIONS = "SELECT oacp.create_partitions()"
 
 SCHEMA_VERSION = "SELECT schema_version FROM oacp.meta"
-# Looked up as rows: to_regclass may answer from a cache that knows nothing of what was committed while we waited for a lock.
+# Looked up as rows: to_regclass may answer from a cache older than what was committed while we waited for a lock.
 _RELATION_EXISTS = """
 SELECT EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'oacp' AND c.relname = '{}'

@@ -9,8 +9,8 @@
 CREATE FUNCTION oacp.append_group(
     p_schema_version integer, p_namespace text, p_attempt text, p_agents text[], p_counts bigint[],
     r_agent integer[], r_ordinal bigint[], r_id text[], r_at_us bigint[], r_crc bigint[], r_size integer[],
-    r_body json[]
-) RETURNS bigint[] LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+    r_body text[]
+) RETURNS bigint[] LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
     v_heads bigint[];
     v_found integer;
@@ -44,7 +44,7 @@ BEGIN
     END IF;
     INSERT INTO oacp.interactions (agent_id, namespace, sequence, id, at_us, crc, size, body)
     SELECT p_agents[r.agent], p_namespace, v_heads[r.agent] - p_counts[r.agent] + r.ordinal,
-           r.id, r.at_us, r.crc, r.size, r.body
+           r.id, r.at_us, r.crc, r.size, r.body::json
     FROM unnest(r_agent, r_ordinal, r_id, r_at_us, r_crc, r_size, r_body)
          AS r (agent, ordinal, id, at_us, crc, size, body);
     INSERT INTO oacp.receipts (attempt, outcome) VALUES (p_attempt, 0::bigint || v_heads);

@@ -19,10 +19,11 @@ CREATE FUNCTION oacp.commit_group(
     s_agent integer[], s_kind text[], s_key text[],
     u_agent integer[], u_appends integer[], u_puts integer[], u_turn boolean[],
     r_agent integer[], r_given integer[], r_class integer[], r_id text[], r_sequence bigint[], r_at_us bigint[],
-    r_crc bigint[], r_size integer[], r_body json[],
-    d_document integer[], d_expected bigint[], d_version bigint[], d_at_us bigint[], d_crc bigint[], d_body json[]
+    r_crc bigint[], r_size integer[], r_body text[],
+    d_document integer[], d_expected bigint[], d_version bigint[], d_at_us bigint[], d_crc bigint[], d_body text[]
 ) RETURNS bigint[] LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     n_agents integer := cardinality(p_agents);
@@ -106,7 +107,7 @@ BEGIN
     END IF;
     IF n_given > 0 THEN
         FOR v_row IN
-            SELECT w.i, w.given, i.sequence, i.body::text = w.body::text AS same
+            SELECT w.i, w.given, i.sequence, i.body::text = w.body AS same
             FROM unnest(r_agent, r_given, r_id, r_body) WITH ORDINALITY AS w (agent, given, id, body, i)
             JOIN oacp.interactions i ON i.agent_id = p_agents[w.agent] AND i.namespace = p_namespace AND i.id = w.id
             JOIN oacp.agents a ON a.agent_id = i.agent_id AND a.namespace = p_namespace AND i.sequence > a.floor
@@ -268,7 +269,7 @@ BEGIN
         UPDATE oacp.agents a SET head = n.head FROM unnest(p_agents, a_head) AS n (agent_id, head)
         WHERE a.agent_id = n.agent_id AND a.namespace = p_namespace AND a.head <> n.head;
         INSERT INTO oacp.interactions (agent_id, namespace, sequence, id, at_us, crc, size, body)
-        SELECT p_agents[r.agent], p_namespace, r.sequence, r.id, r.at_us, r.crc, r.size, r.body
+        SELECT p_agents[r.agent], p_namespace, r.sequence, r.id, r.at_us, r.crc, r.size, r.body::json
         FROM unnest(r_agent, v_write, r_id, r_at_us, r_crc, r_size, r_body)
              AS r (agent, sequence, id, at_us, crc, size, body)
         WHERE r.sequence IS NOT NULL;
@@ -276,7 +277,7 @@ BEGIN
     IF n_agents > 0 AND cardinality(s_agent) > 0 THEN
         INSERT INTO oacp.documents AS d (agent_id, namespace, incarnation, kind, key, version, at_us, crc, body)
         SELECT p_agents[w.agent], p_namespace, a_incarnation[w.agent], w.kind, w.key, w.version,
-               d_at_us[w.put], d_crc[w.put], d_body[w.put]
+               d_at_us[w.put], d_crc[w.put], d_body[w.put]::json
         FROM unnest(s_agent, s_kind, s_key, s_version, s_put) AS w (agent, kind, key, version, put)
         WHERE w.agent > 0 AND w.put > 0
         ON CONFLICT (agent_id, namespace, incarnation, kind, key) DO UPDATE
@@ -284,7 +285,7 @@ BEGIN
     END IF;
     IF 0 = ANY (s_agent) THEN
         INSERT INTO oacp.system_state AS d (key, namespace, version, at_us, crc, body)
-        SELECT w.key, p_namespace, w.version, d_at_us[w.put], d_crc[w.put], d_body[w.put]
+        SELECT w.key, p_namespace, w.version, d_at_us[w.put], d_crc[w.put], d_body[w.put]::json
         FROM unnest(s_agent, s_key, s_version, s_put) AS w (agent, key, version, put)
         WHERE w.agent = 0 AND w.put > 0
         ON CONFLICT (key, namespace) DO UPDATE

@@ -23,7 +23,7 @@ $$;
 CREATE FUNCTION oacp.trim_step(
     p_schema_version integer, p_namespace text, p_attempt text, p_agents text[], p_ids text[], p_before_us bigint,
     p_keep_last bigint, p_limit bigint
-) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_outcome bigint[];
     v_count bigint;
@@ -54,7 +54,7 @@ END $$;
 -- be more.
 CREATE FUNCTION oacp.erase_step(
     p_schema_version integer, p_namespace text, p_attempt text, p_agent text, p_begin boolean, p_limit bigint
-) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_outcome bigint[];
     v_hidden record;
