@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -64,14 +65,16 @@ class Proxy:
 
     ``on_request`` sees each piece that a client sends, and ``on_reply`` each that the server sends; one that returns
     False has the connection cut instead of passing it on. ``frozen`` lets nothing through, without cutting anything.
+    With ``tls`` it speaks TLS in place of the server, and to such clients only.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.on_request: Callable[[bytes], bool] = lambda _data: True
         self.on_reply: Callable[[bytes], bool] = lambda _data: True
         self.frozen = False
         self._target = url
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -94,6 +97,11 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         split = urlsplit(self._target)
+        if self._tls is not None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readexactly(8)  # the client asks for it first
+                writer.write(b"S")
+                await writer.start_tls(self._tls)
         try:
             server_reader, server_writer = await asyncio.open_connection(split.hostname, split.port)
         except OSError:

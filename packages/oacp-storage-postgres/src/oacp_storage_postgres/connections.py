@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import asyncpg
 
 from oacp_storage_core import StorageConfigError
 from oacp_storage_engine import NotApplied
+from oacp_storage_engine.background import start_task
 from oacp_storage_postgres.dropping import drop, keep_untouched
 from oacp_storage_postgres.errors import DRIVER_ERRORS, POOLER, connecting, executing, is_read_only
 
@@ -80,7 +81,7 @@ class Connections:
     async def connect(self) -> Any:
         """A connection outside the pools; whoever asks closes it."""
         try:
-            connection = await asyncpg.connect(**self._settings)
+            connection = await _uninterrupted(asyncpg.connect(**self._settings), _terminate)
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise connecting(exc, self._place) from exc
         self._made.add(connection)
@@ -167,7 +168,9 @@ class Connections:
         full = pool.get_idle_size() == 0 and pool.get_size() >= pool.get_max_size()
         try:
             async with asyncio.timeout_at(deadline):
-                return await pool.acquire()
+                if pool.get_idle_size():
+                    return await pool.acquire()
+                return await _uninterrupted(pool.acquire(), pool.release)
         except TimeoutError as exc:
             if full:
                 raise NotApplied(
@@ -177,6 +180,45 @@ class Connections:
             raise connecting(exc, self._place) from exc
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise connecting(exc, self._place) from exc
+
+
+async def _uninterrupted(
+    making: Awaitable[Any], give_back: Callable[[Any], Coroutine[Any, Any, None]]
+) -> Any:
+    """Await the making of a connection. When the caller is cancelled it goes on, and what it makes is given back.
+
+    asyncpg leaves an exception that nobody retrieves, which the loop complains about, when connecting is cancelled.
+    """
+    made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    start_task(_make(making, made, give_back), "oacp-storage connect")
+    try:
+        return await made
+    except asyncio.CancelledError:
+        if not made.cancelled():  # it was made in the very moment
+            start_task(give_back(made.result()), "oacp-storage give back a connection")
+        raise
+
+
+async def _make(
+    making: Awaitable[Any], made: asyncio.Future[Any], give_back: Callable[[Any], Coroutine[Any, Any, None]]
+) -> None:
+    try:
+        connection = await making
+    except (*DRIVER_ERRORS, ValueError) as exc:
+        if not made.done():
+            made.set_exception(exc)
+        return
+    except asyncio.CancelledError:
+        made.cancel()
+        raise
+    if made.done():
+        await give_back(connection)
+    else:
+        made.set_result(connection)
+
+
+async def _terminate(connection: Any) -> None:
+    connection.terminate()
 
 
 async def _no_reset(connection: Any) -> None:

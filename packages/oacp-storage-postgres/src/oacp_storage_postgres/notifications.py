@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from oacp_storage_core import StorageError
+from oacp_storage_engine.background import start_task
 from oacp_storage_postgres import statements as sql
 from oacp_storage_postgres.connections import Connections
 from oacp_storage_postgres.errors import DRIVER_ERRORS
@@ -39,7 +40,7 @@ class Notifications:
         if agents:
             self._changed |= agents
             if self._announcer is None or self._announcer.done():
-                self._announcer = asyncio.get_running_loop().create_task(self._announce())
+                self._announcer = start_task(self._announce(), "oacp-storage announce")
 
     async def signals(self) -> AsyncIterator[str | None]:
         """Agents announced by other processes; None for any of them."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from oacp_storage_core import StorageError
+from oacp_storage_engine.background import start_task
 from oacp_storage_postgres import statements as sql
 from oacp_storage_postgres.connections import Connections
 
@@ -28,7 +29,7 @@ class Upkeep:
         now = asyncio.get_running_loop().time()
         if now - self._last > _EVERY_SECONDS and (self._task is None or self._task.done()):
             self._last = now
-            self._task = asyncio.get_running_loop().create_task(self.do())
+            self._task = start_task(self.do(), "oacp-storage upkeep")
 
     async def do(self) -> None:
         """Do it now."""
