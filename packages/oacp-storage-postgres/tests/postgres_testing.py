@@ -113,7 +113,8 @@ class Proxy:
             asyncio.ensure_future(self._pump(server_reader, writer, "on_reply")),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(asyncio.CancelledError):  # the proxy ends, and the task with it
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -90,7 +90,7 @@ async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> N
             proxy.frozen = True
             loop = asyncio.get_running_loop()
             begun = loop.time()
-            with pytest.raises(OutcomeUnknownError):
+            with pytest.raises((OutcomeUnknownError, StorageTimeoutError)) as ended:
                 await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
             with pytest.raises(StorageTimeoutError):
                 await storage.get_interactions("ann")
@@ -102,6 +102,7 @@ async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> N
             found = await storage.get_interactions("ann")
             assert found[0] == {"n": 1}
             assert found[-1] == {"n": 3}
+            assert len(found) == 2 or isinstance(ended.value, OutcomeUnknownError)
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""Connections: a pool for writes and one for reads, both without a reset round trip, and single ones."""
+"""Connections: one pool for reads and writes, without a reset round trip, and single ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oacp_storage_postgres.dropping import drop, keep_untouched
 from oacp_storage_postgres.errors import DRIVER_ERRORS, POOLER, connecting, executing, is_read_only
 
 _IDLE_SECONDS = 60.0
-_WRITERS = 3  # one for each lane, and one for deletions
+_KEPT_FOR_WRITES = 3  # one for each lane, and one for deletions
 _CLOSE_SECONDS = 5.0
 
 
@@ -35,8 +35,9 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no
 
 
 class Connections:
-    """The connections of one engine: at most ``size`` in the pools. ``settings`` are those of asyncpg's ``connect``.
+    """The connections of one engine: at most ``size`` in the pool. ``settings`` are those of asyncpg's ``connect``.
 
+    Reads never take the last few of them, so that writes do not wait behind reads.
     ``place`` is where they lead, as it may be shown. Behind a pooler in transaction mode (``pgbouncer``) no statement
     is kept prepared, and each is sent in a transaction, because only that keeps its parts on one server connection.
     """
@@ -47,36 +48,33 @@ class Connections:
             self._settings["statement_cache_size"] = 0
         self._place = place
         self._pgbouncer = pgbouncer
-        writers = min(_WRITERS, size // 2)
-        self._sizes = {"readers": size - writers, "writers": writers}
-        self._pools: dict[str, Any] = {}
+        self._size = size
+        self._pool: Any = None
+        self._readers = asyncio.Semaphore(max(size - _KEPT_FOR_WRITES, 1))
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pid = os.getpid()
 
     async def open(self) -> None:
-        """Make the pools, and the first connection at once, so that a wrong password is seen here."""
-        await self.make_pools()
+        """Make the pool, and its first connection at once, so that a wrong password is seen here."""
+        await self.make_pool()
         async with self.reading() as connection:
             behind = await connection.fetchval("SELECT pg_backend_pid()")
             if behind != connection.get_server_pid() and not self._pgbouncer:
                 raise StorageConfigError(POOLER)
 
-    async def make_pools(self) -> None:
-        """Make the pools without connecting."""
-        for name, size in self._sizes.items():
-            if size:
-                try:
-                    self._pools[name] = await asyncpg.create_pool(
-                        **self._settings,
-                        min_size=0,
-                        max_size=size,
-                        max_inactive_connection_lifetime=_IDLE_SECONDS,
-                        init=self._remember,
-                        reset=_no_reset,
-                    )
-                except (*DRIVER_ERRORS, ValueError) as exc:
-                    raise connecting(exc, self._place) from None
-        self._pools.setdefault("writers", self._pools["readers"])
+    async def make_pool(self) -> None:
+        """Make the pool without connecting."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                **self._settings,
+                min_size=0,
+                max_size=self._size,
+                max_inactive_connection_lifetime=_IDLE_SECONDS,
+                init=self._remember,
+                reset=_no_reset,
+            )
+        except (*DRIVER_ERRORS, ValueError) as exc:
+            raise connecting(exc, self._place) from None
 
     async def connect(self) -> Any:
         """A connection outside the pools; whoever asks closes it."""
@@ -91,7 +89,11 @@ class Connections:
     async def reading(self) -> AsyncIterator[Any]:
         """A connection for reads; whatever fails in the block changed nothing."""
         try:
-            async with self._acquired("readers", None) as connection, self._kept_together(connection):
+            async with (
+                self._readers,
+                self._acquired(None) as connection,
+                self._kept_together(connection),
+            ):
                 yield connection
         except DRIVER_ERRORS as exc:
             raise executing(exc, maybe_applied=False) from exc
@@ -101,7 +103,7 @@ class Connections:
         """A connection for one write that is sent as a whole; a lost reply leaves the outcome unknown."""
         try:
             async with (
-                self._acquired("writers", deadline) as connection,
+                self._acquired(deadline) as connection,
                 asyncio.timeout_at(deadline),
                 self._kept_together(connection),
             ):
@@ -110,9 +112,9 @@ class Connections:
             raise executing(exc, maybe_applied=True) from exc
 
     async def close(self) -> None:
-        """Close the pools, within a moment, or drop them."""
-        pools, self._pools = self._pools, {}
-        for pool in {id(pool): pool for pool in pools.values()}.values():
+        """Close the pool, within a moment, or drop it."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await pool.close()
@@ -121,9 +123,9 @@ class Connections:
 
     def abandon(self) -> None:
         """Drop all connections without awaiting anything."""
-        pools, self._pools = self._pools, {}
+        pool, self._pool = self._pool, None
         if self._pid != os.getpid():
-            keep_untouched((pools, list(self._made)))
+            keep_untouched((pool, list(self._made)))
             return
         for connection in list(self._made):
             drop(connection)
@@ -140,11 +142,11 @@ class Connections:
             yield
 
     @asynccontextmanager
-    async def _acquired(self, name: str, deadline: float | None) -> AsyncIterator[Any]:
-        pool = self._pools.get(name)
+    async def _acquired(self, deadline: float | None) -> AsyncIterator[Any]:
+        pool = self._pool
         if pool is None:
             raise NotApplied("the connections were closed meanwhile")
-        connection = await self._acquire(pool, name, deadline)
+        connection = await self._acquire(pool, deadline)
         sound = False
         try:
             yield connection
@@ -164,7 +166,7 @@ class Connections:
                     connection.terminate()  # whatever it is in the middle of, nobody shall meet it again
             await pool.release(connection, timeout=_CLOSE_SECONDS)
 
-    async def _acquire(self, pool: Any, name: str, deadline: float | None) -> Any:
+    async def _acquire(self, pool: Any, deadline: float | None) -> Any:
         full = pool.get_idle_size() == 0 and pool.get_size() >= pool.get_max_size()
         try:
             async with asyncio.timeout_at(deadline):
@@ -174,8 +176,7 @@ class Connections:
         except TimeoutError as exc:
             if full:
                 raise NotApplied(
-                    f"all {self._sizes[name] or self._sizes['readers']} connections for {name[:-3]}ing were in use: "
-                    "raise pool_size or max_overflow"
+                    f"all {self._size} connections were in use: raise pool_size or max_overflow"
                 ) from exc
             raise connecting(exc, self._place) from exc
         except (*DRIVER_ERRORS, ValueError) as exc:

@@ -64,7 +64,7 @@ class PostgresEngine(Engine):
     async def open(self) -> Info:
         await self._connections.open()
         if self._replica is not None:
-            await self._replica.make_pools()
+            await self._replica.make_pool()
         self._upkeep = Upkeep(self._connections)
         async with self._connections.reading() as connection:
             await prepare(connection, json_indexing=self._json_indexing, partition=self._partition)

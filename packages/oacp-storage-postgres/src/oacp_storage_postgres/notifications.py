@@ -49,7 +49,8 @@ class Notifications:
             yield None
         while True:
             connection = await self._connections.connect()
-            heard: asyncio.Queue[str] = asyncio.Queue()
+            heard: asyncio.Queue[str | None] = asyncio.Queue()
+            connection.add_termination_listener(partial(_lose, heard))
             try:
                 await connection.add_listener(self._channel, partial(_hear, heard))
                 yield None
@@ -57,7 +58,7 @@ class Notifications:
                     try:
                         async with asyncio.timeout(_CHECK_SECONDS):
                             payload = await heard.get()
-                    except TimeoutError:
+                    except TimeoutError:  # a connection may be dead without a word
                         await connection.execute("SELECT 1", timeout=_CHECK_SECONDS)
                         continue
                     for agent in json.loads(payload) if payload else [None]:
@@ -92,5 +93,9 @@ class Notifications:
             await asyncio.sleep(_PAUSE)
 
 
-def _hear(heard: asyncio.Queue[str], connection: Any, pid: int, channel: str, payload: str) -> None:  # noqa: ARG001 - asyncpg's signature
+def _lose(heard: asyncio.Queue[str | None], connection: Any) -> None:  # noqa: ARG001 - asyncpg's signature
+    heard.put_nowait(None)
+
+
+def _hear(heard: asyncio.Queue[str | None], connection: Any, pid: int, channel: str, payload: str) -> None:  # noqa: ARG001 - asyncpg's signature
     heard.put_nowait(payload)
