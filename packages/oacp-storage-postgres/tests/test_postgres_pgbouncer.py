@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oacp_storage_conformance.servers import missing
 from oacp_storage_conformance.servers.process import ServerProcess, free_port
 from oacp_storage_core import StorageConfigError, VersionConflictError
 from oacp_storage_postgres import PostgreSQLStorage
@@ -24,8 +23,7 @@ def pooled(database: str) -> Iterator[str]:
     """The URL of the same database through PgBouncer."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     if program is None:
-        missing("no pgbouncer on the PATH: apt install pgbouncer")
-        return
+        pytest.skip("no pgbouncer on the PATH, and there is no wheel with one: apt install pgbouncer")
     target = urlsplit(database)
     process = ServerProcess("pgbouncer", unprivileged=True)
     process.directory.chmod(0o755)
