@@ -118,7 +118,21 @@ SELECT agent_id FROM oacp.agents
 WHERE namespace = $1 AND agent_id >= $2 AND agent_id > $3 AND starts_with(agent_id, $2) ORDER BY agent_id LIMIT $4
 """
 
-COUNT_PICKED = "SELECT count(*) FROM oacp.picked($1, $2, $3, $4, $5)"
+# The same criteria as those of oacp.trim_step: namespace, agents, ids, before, keep last.
+COUNT_PICKED = """
+SELECT count(*)
+FROM oacp.agents a
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN $5::bigint IS NULL THEN a.head ELSE coalesce((
+        SELECT k.sequence FROM oacp.interactions k
+        WHERE k.agent_id = a.agent_id AND k.namespace = a.namespace AND k.sequence > a.floor
+        ORDER BY k.sequence DESC OFFSET $5 LIMIT 1), 0) END AS last
+) c
+JOIN oacp.interactions i ON i.agent_id = a.agent_id AND i.namespace = a.namespace
+    AND i.sequence > a.floor AND i.sequence <= c.last
+WHERE a.namespace = $1 AND a.agent_id = ANY ($2::text[])
+    AND ($3::text[] IS NULL OR i.id = ANY ($3)) AND ($4::bigint IS NULL OR i.at_us < $4)
+"""
 
 PENDING_ERASURES = "SELECT DISTINCT agent_id FROM oacp.erasures WHERE namespace = $1"
 

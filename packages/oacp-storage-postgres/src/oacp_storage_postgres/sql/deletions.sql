@@ -1,32 +1,19 @@
 -- Deletions, each step in one round trip and once per attempt. All raise OA001 when the schema is not that of
 -- p_schema_version, and unique_violation on oacp.receipts when two senders of one attempt met.
 
--- The interactions that retention picks; every criterion that is not null must hold.
-CREATE FUNCTION oacp.picked(
-    p_namespace text, p_agents text[], p_ids text[], p_before_us bigint, p_keep_last bigint
-) RETURNS TABLE (agent_id text, sequence bigint) LANGUAGE sql STABLE AS $$
-    SELECT i.agent_id, i.sequence
-    FROM oacp.agents a
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN p_keep_last IS NULL THEN 9223372036854775807 ELSE coalesce((
-            SELECT k.sequence FROM oacp.interactions k
-            WHERE k.agent_id = a.agent_id AND k.namespace = a.namespace AND k.sequence > a.floor
-            ORDER BY k.sequence DESC OFFSET p_keep_last LIMIT 1), 0) END AS cutoff
-    ) c
-    JOIN oacp.interactions i ON i.agent_id = a.agent_id AND i.namespace = a.namespace
-        AND i.sequence > a.floor AND i.sequence <= c.cutoff
-    WHERE a.namespace = p_namespace AND a.agent_id = ANY (p_agents)
-        AND (p_ids IS NULL OR i.id = ANY (p_ids)) AND (p_before_us IS NULL OR i.at_us < p_before_us)
-$$;
-
--- One step of retention. Returns how many interactions went, and 1 when there may be more.
+-- One step of retention; every criterion that is not null must hold. Returns how many interactions went, and 1 when there
+-- may be more. Rows go by ranges of their key, because a join with what was picked is only as good as the planner's guess.
 CREATE FUNCTION oacp.trim_step(
     p_schema_version integer, p_namespace text, p_attempt text, p_agents text[], p_ids text[], p_before_us bigint,
     p_keep_last bigint, p_limit bigint
 ) RETURNS bigint[] LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_outcome bigint[];
-    v_count bigint;
+    v_agent record;
+    v_last bigint;
+    v_gone bigint;
+    v_count bigint := 0;
+    v_before_us bigint := coalesce(p_before_us, 9223372036854775807);
 BEGIN
     v_outcome := oacp.receipt_of(p_schema_version, p_attempt);
     IF v_outcome IS NOT NULL THEN
@@ -34,17 +21,37 @@ BEGIN
     END IF;
     -- One retention at a time, while none of these agents is deleted: all of them lock the same rows.
     PERFORM pg_advisory_xact_lock(hashtextextended('oacp retention of ' || p_namespace, 0));
-    PERFORM 1 FROM (
-        SELECT FROM oacp.agents WHERE agent_id = ANY (p_agents) AND namespace = p_namespace
-        ORDER BY agent_id FOR KEY SHARE
-    ) locked;
-    WITH gone AS (
-        DELETE FROM oacp.interactions d
-        USING (SELECT * FROM oacp.picked(p_namespace, p_agents, p_ids, p_before_us, p_keep_last) LIMIT p_limit) p
-        WHERE d.agent_id = p.agent_id AND d.namespace = p_namespace AND d.sequence = p.sequence RETURNING 1
-    )
-    SELECT count(*) INTO v_count FROM gone;
-    v_outcome := ARRAY[v_count, (v_count = p_limit)::integer];
+    FOR v_agent IN
+        SELECT agent_id, head, floor FROM oacp.agents
+        WHERE agent_id = ANY (p_agents) AND namespace = p_namespace ORDER BY agent_id FOR KEY SHARE
+    LOOP
+        v_last := v_agent.head;
+        IF p_keep_last IS NOT NULL THEN
+            SELECT sequence INTO v_last FROM oacp.interactions
+            WHERE agent_id = v_agent.agent_id AND namespace = p_namespace AND sequence > v_agent.floor
+            ORDER BY sequence DESC OFFSET p_keep_last LIMIT 1;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        IF p_ids IS NOT NULL THEN
+            DELETE FROM oacp.interactions
+            WHERE agent_id = v_agent.agent_id AND namespace = p_namespace AND id = ANY (p_ids)
+                AND sequence > v_agent.floor AND sequence <= v_last AND at_us < v_before_us;
+        ELSE
+            v_last := coalesce((
+                SELECT sequence FROM oacp.interactions
+                WHERE agent_id = v_agent.agent_id AND namespace = p_namespace AND sequence > v_agent.floor
+                    AND sequence <= v_last AND at_us < v_before_us
+                ORDER BY sequence OFFSET p_limit - v_count - 1 LIMIT 1
+            ), v_last);
+            DELETE FROM oacp.interactions
+            WHERE agent_id = v_agent.agent_id AND namespace = p_namespace AND sequence > v_agent.floor
+                AND sequence <= v_last AND at_us < v_before_us;
+        END IF;
+        GET DIAGNOSTICS v_gone = ROW_COUNT;
+        v_count := v_count + v_gone;
+        EXIT WHEN v_count >= p_limit;
+    END LOOP;
+    v_outcome := ARRAY[v_count, (v_count >= p_limit)::integer];
     INSERT INTO oacp.receipts (attempt, outcome) VALUES (p_attempt, v_outcome);
     RETURN v_outcome;
 END $$;
@@ -58,6 +65,8 @@ CREATE FUNCTION oacp.erase_step(
 DECLARE
     v_outcome bigint[];
     v_hidden record;
+    v_end record;
+    v_last bigint;
     v_interactions bigint := 0;
     v_states bigint := 0;
     v_learning bigint := 0;
@@ -85,23 +94,21 @@ BEGIN
         SELECT incarnation, last_sequence FROM oacp.erasures
         WHERE agent_id = p_agent AND namespace = p_namespace ORDER BY incarnation FOR UPDATE
     LOOP
+        SELECT sequence INTO v_last FROM oacp.interactions
+        WHERE agent_id = p_agent AND namespace = p_namespace AND sequence <= v_hidden.last_sequence
+        ORDER BY sequence OFFSET p_limit - 1 LIMIT 1;
+        DELETE FROM oacp.interactions
+        WHERE agent_id = p_agent AND namespace = p_namespace
+            AND sequence <= coalesce(v_last, v_hidden.last_sequence);
+        GET DIAGNOSTICS v_gone = ROW_COUNT;
+        SELECT kind, key INTO v_end FROM oacp.documents
+        WHERE agent_id = p_agent AND namespace = p_namespace AND incarnation = v_hidden.incarnation
+        ORDER BY kind, key OFFSET p_limit - 1 LIMIT 1;
         WITH gone AS (
-            DELETE FROM oacp.interactions d USING (
-                SELECT sequence FROM oacp.interactions
-                WHERE agent_id = p_agent AND namespace = p_namespace AND sequence <= v_hidden.last_sequence
-                ORDER BY sequence LIMIT p_limit
-            ) p
-            WHERE d.agent_id = p_agent AND d.namespace = p_namespace AND d.sequence = p.sequence RETURNING 1
-        )
-        SELECT count(*) INTO v_gone FROM gone;
-        WITH gone AS (
-            DELETE FROM oacp.documents d USING (
-                SELECT kind, key FROM oacp.documents
-                WHERE agent_id = p_agent AND namespace = p_namespace AND incarnation = v_hidden.incarnation
-                LIMIT p_limit
-            ) p
-            WHERE d.agent_id = p_agent AND d.namespace = p_namespace AND d.incarnation = v_hidden.incarnation
-                AND d.kind = p.kind AND d.key = p.key RETURNING d.kind
+            DELETE FROM oacp.documents
+            WHERE agent_id = p_agent AND namespace = p_namespace AND incarnation = v_hidden.incarnation
+                AND (v_end.key IS NULL OR (kind, key) <= (v_end.kind, v_end.key))
+            RETURNING kind
         )
         SELECT count(*) FILTER (WHERE kind = 'state'), count(*) FILTER (WHERE kind = 'learning')
         INTO v_gone_states, v_gone_learning FROM gone;
