@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import pytest
+
 from oacp_storage_core import StorageError
+from oacp_storage_redis import RedisStorage
 
 
 class Proxy:
@@ -17,6 +20,7 @@ class Proxy:
 
     ``on_request`` sees each piece that a client sends, and ``on_reply`` each that the server sends; one that returns
     False has the connection cut instead of passing it on. ``frozen`` lets nothing through, without cutting anything.
+    ``accepted`` counts the connections that were made.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -24,6 +28,7 @@ class Proxy:
         self.on_request: Callable[[bytes], bool] = lambda _data: True
         self.on_reply: Callable[[bytes], bool] = lambda _data: True
         self.frozen = False
+        self.accepted = 0
         self._target = port
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,6 +52,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.accepted += 1
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -91,6 +97,20 @@ def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         return True
 
     return rule
+
+
+async def refused(storage: RedisStorage, kind: type[StorageError], words: str) -> None:
+    """Opening must fail with this kind of error and these words, and show no secret; health() must not be ok."""
+    try:
+        with pytest.raises(kind, match=words) as caught:
+            await storage.open()
+        assert "sesame" not in str(caught.value)
+        assert "sesame" not in repr(caught.value.__cause__)
+        health = await storage.health()
+        assert not health.ok
+        assert "sesame" not in repr(health)
+    finally:
+        await storage.close()
 
 
 async def until_stored(storage: Any, agent: str, n: int) -> None:

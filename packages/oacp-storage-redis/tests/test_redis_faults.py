@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from oacp_storage_conformance.servers import RedisServer
-from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
+from oacp_storage_conformance.servers.redis import command
+from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
 from oacp_storage_redis import RedisStorage
-from redis_testing import Proxy, load, more, once, until_stored, whole_log
+from redis_testing import Proxy, load, more, once, refused, until_stored, whole_log
 
 
 @pytest.fixture
@@ -147,21 +148,52 @@ async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_serve
 
 
 @pytest.mark.asyncio
-async def test_cancelling_at_any_moment_leaves_it_usable(
+async def test_calls_wait_while_a_restarted_server_loads_its_file() -> None:
+    """The server delays each command that it loads, and answers LOADING meanwhile."""
+    slowly = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    with RedisServer(options=slowly) as server:
+        async with RedisStorage(server.url, timeout=30) as storage:
+            for n in range(40):
+                await storage.store_interaction("ann", {"n": n, "text": "x" * 1000})
+            restarting = asyncio.ensure_future(asyncio.to_thread(server.restart, crash=True))
+            while not (await asyncio.to_thread(command, server.port, "PING")).startswith("-LOADING"):
+                assert not restarting.done(), "it was loaded before anybody could ask"
+            storing = asyncio.ensure_future(storage.store_interaction("ann", {"n": 40}))
+            reading = asyncio.ensure_future(storage.get_interactions("ann", 1000))
+            deleting = asyncio.ensure_future(storage.delete_interactions("ann", keep_last=100))
+            hasty = RedisStorage(server.url, timeout=1.6)
+            await refused(hasty, StorageError, "loading its data into memory|within 1.6 s")
+            assert not restarting.done(), "the server was asked while it was loading"
+            await restarting
+            await storing
+            assert [one["n"] for one in await reading][:40] == list(range(40))
+            assert await deleting == 0
+            assert [one.data["n"] for one in await whole_log(storage, "ann")] == list(range(41))
+
+
+@pytest.mark.asyncio
+async def test_callers_share_a_small_pool_and_wait_no_longer_than_their_timeout(
     oacp_redis_server: RedisServer, namespace: str
 ) -> None:
-    async with RedisStorage(oacp_redis_server.url, namespace=namespace, pool_size=2) as storage:
-        await storage.store_interaction("ann", {"n": 0})
-        for steps in range(12):
-            for make in (
-                lambda: storage.get_interactions("ann"),
-                lambda: storage.get_agent_state("ann"),
-                lambda: storage.delete_agent("bob"),
-            ):
-                task: asyncio.Future[Any] = asyncio.ensure_future(make())
-                for _ in range(steps):
-                    await asyncio.sleep(0)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        assert await storage.get_interactions("ann") == [{"n": 0}]
-        assert (await storage.health()).ok
+    async with Proxy(oacp_redis_server.port) as proxy:
+        storage = RedisStorage(
+            proxy.url,
+            namespace=namespace,
+            pool_size=2,
+            timeout=1.0,
+            response_timeout=5.0,
+            connect_timeout=5.0,
+        )
+        async with storage:
+            await storage.store_interaction("ann", {"n": 1})
+            for found in await asyncio.gather(*(storage.get_interactions("ann") for _ in range(100))):
+                assert found == [{"n": 1}]
+            assert proxy.accepted <= 2 + 1, "a group commit takes no place from the readers"
+            proxy.frozen = True
+            begun = asyncio.get_running_loop().time()
+            reads = [storage.get_interactions("ann") for _ in range(20)]
+            for error in await asyncio.gather(*reads, return_exceptions=True):
+                assert isinstance(error, StorageTimeoutError), error
+            assert asyncio.get_running_loop().time() - begun < 10
+            proxy.frozen = False
+            assert await storage.get_interactions("ann") == [{"n": 1}]

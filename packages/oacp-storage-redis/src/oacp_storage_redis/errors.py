@@ -61,8 +61,8 @@ MOVED = frozenset({"MOVED", "CLUSTERDOWN", "ASK", "TRYAGAIN", "READONLY", "MASTE
 """Answers after which it is worth looking up anew who serves what."""
 
 _CODES: list[tuple[type[Exception], str]] = [
-    (driver.AskError, "ASK"),  # before MovedError and ResponseError, which they derive from
-    (driver.MovedError, "MOVED"),
+    (driver.MovedError, "MOVED"),  # before AskError, which it derives from
+    (driver.AskError, "ASK"),
     (driver.TryAgainError, "TRYAGAIN"),
     (driver.ClusterDownError, "CLUSTERDOWN"),
     (driver.MasterDownError, "MASTERDOWN"),
@@ -131,6 +131,11 @@ def connecting(exc: BaseException, address: str) -> StorageError:
                 "there, and the certificates (ssl_ca_certs=)"
             )
         cause = cause.__cause__ or cause.__context__
+    if "closed by server" in text or isinstance(exc.__cause__ or exc.__context__, ConnectionResetError):
+        return NotApplied(
+            f"Redis at {address} closes new connections: check that this is its port, whether it speaks TLS there "
+            "(rediss://), and whether it asks for a certificate (ssl_certfile=)"
+        )
     if isinstance(exc, TimeoutError | driver.TimeoutError):
         return NotApplied(f"Redis at {address} does not answer: check host and port, and that it runs")
     return NotApplied(f"Redis at {address} cannot be reached: check host and port, and that it runs")
