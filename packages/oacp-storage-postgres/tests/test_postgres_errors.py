@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from oacp_storage_conformance.servers import PostgresServer
 from oacp_storage_core import (
@@ -114,31 +114,21 @@ async def test_a_server_without_tls_is_told_from_an_absent_one(database: str) ->
     await refused(PostgreSQLStorage(database, ssl=True), StorageConnectionError, "speaks no TLS")
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 with its key beside it."""
-    directory = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]
-    subprocess.run(
-        ["openssl", "req", "-x509", *key, *subject], cwd=directory, check=True, capture_output=True
-    )
-    return directory / "cert.pem"
-
-
 @pytest.mark.asyncio
-async def test_tls_checks_the_certificate(database: str, certificate: Path) -> None:
+async def test_tls_checks_the_certificate(database: str, tmp_path: Path) -> None:
     """The servers at hand may have no TLS of their own, so a proxy speaks it for one."""
+    authority, trusted = trustme.CA(), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # failed handshakes
     async with Proxy(database, tls) as proxy:
         strangers = ssl.create_default_context()
         await refused(PostgreSQLStorage(proxy.url, ssl=strangers), StorageConnectionError, "over TLS")
-        url = f"{proxy.url}?sslmode=verify-full&sslrootcert={certificate}&namespace=tls"
+        url = f"{proxy.url}?sslmode=verify-full&sslrootcert={trusted}&namespace=tls"
         async with create_storage(url) as storage:
             await storage.store_interaction("ann", {"n": 1})
-        context = ssl.create_default_context(cafile=str(certificate))
+        context = ssl.create_default_context(cafile=str(trusted))
         async with PostgreSQLStorage(proxy.url, ssl=context, namespace="tls") as storage:
             assert await storage.get_interactions("ann") == [{"n": 1}]
 

@@ -13,6 +13,7 @@ import pytest
 from oacp_storage_conformance.servers import PostgresServer
 from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
 from oacp_storage_postgres import PostgreSQLStorage
+from oacp_storage_postgres.connections import Connections
 from postgres_testing import Proxy, load, more, once, query, until_stored, whole_log
 
 
@@ -186,6 +187,27 @@ async def test_the_pool_grows_under_load_and_not_beyond_its_size(database: str) 
         await asyncio.gather(*(storage.get_interactions("ann", 1000) for _ in range(60)))
         watching.cancel()
         assert 1 < most <= 7
+
+
+@pytest.mark.asyncio
+async def test_connections_that_are_idle_are_closed(database: str) -> None:
+    settings = {"dsn": database, "server_settings": {"application_name": "idle ones"}}
+    connections = Connections(settings, place="the test", size=8, pgbouncer=False, idle_seconds=0.2)
+    await connections.open()
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle ones'"
+
+    async def read() -> int:
+        async with connections.reading() as connection:
+            await connection.fetch("SELECT pg_sleep(0.1)")
+            found: int = await connection.fetchval(count)
+            return found
+
+    assert max(await asyncio.gather(*(read() for _ in range(5)))) == 5
+    async with asyncio.timeout(30):
+        while (await query(database, count))[0][0]:
+            await asyncio.sleep(0.05)
+    assert await read() == 1
+    await connections.close()
 
 
 @pytest.mark.asyncio

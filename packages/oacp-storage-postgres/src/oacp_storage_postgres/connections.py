@@ -38,17 +38,27 @@ class Connections:
     """The connections of one engine: at most ``size`` in the pool. ``settings`` are those of asyncpg's ``connect``.
 
     Reads never take the last few of them, so that writes do not wait behind reads.
-    ``place`` is where they lead, as it may be shown. Behind a pooler in transaction mode (``pgbouncer``) no statement
-    is kept prepared, and each is sent in a transaction, because only that keeps its parts on one server connection.
+    ``place`` is where they lead, as it may be shown. One that was idle for ``idle_seconds`` is closed. Behind a pooler in
+    transaction mode (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only that
+    keeps its parts on one server connection.
     """
 
-    def __init__(self, settings: dict[str, Any], *, place: str, size: int, pgbouncer: bool) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        *,
+        place: str,
+        size: int,
+        pgbouncer: bool,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
         self._settings = {**settings, "connection_class": _Connection}
         if pgbouncer:
             self._settings["statement_cache_size"] = 0
         self._place = place
         self._pgbouncer = pgbouncer
         self._size = size
+        self._idle_seconds = idle_seconds
         self._pool: Any = None
         self._readers = asyncio.Semaphore(max(size - _KEPT_FOR_WRITES, 1))
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -69,7 +79,7 @@ class Connections:
                 **self._settings,
                 min_size=0,
                 max_size=self._size,
-                max_inactive_connection_lifetime=_IDLE_SECONDS,
+                max_inactive_connection_lifetime=self._idle_seconds,
                 init=self._remember,
                 reset=_no_reset,
             )
