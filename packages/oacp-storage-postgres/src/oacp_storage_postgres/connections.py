@@ -38,9 +38,9 @@ class Connections:
     """The connections of one engine: at most ``size`` in the pool. ``settings`` are those of asyncpg's ``connect``.
 
     Reads never take the last few of them, so that writes do not wait behind reads.
-    ``place`` is where they lead, as it may be shown. One that was idle for ``idle_seconds`` is closed. Behind a pooler in
-    transaction mode (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only that
-    keeps its parts on one server connection.
+    ``place`` is where they lead, as it may be shown. One that was idle for ``idle_seconds`` is closed. Behind a pooler
+    in transaction mode (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only
+    that keeps its parts on one server connection.
     """
 
     def __init__(
