@@ -9,7 +9,7 @@ from oacp_storage_conformance.servers import PostgresServer
 from postgres_tamper import PostgresTamper
 from postgres_testing import at
 
-PATIENCE = "timeout=8"  # seconds that calls to a stopped server take; the default makes these tests long
+PATIENCE = "timeout=6"  # seconds that calls to a stopped server take; the default makes these tests long
 
 
 class TestPostgreSQL(StorageConformance):

@@ -29,7 +29,8 @@ DECLARE
     n_agents integer := cardinality(p_agents);
     n_units integer := cardinality(u_agent);
     n_appends integer := cardinality(r_agent);
-    n_given integer := coalesce((SELECT max(g) FROM unnest(r_given) AS g), 0);
+    n_given integer := 0;
+    v_schema integer;
     v_outcome bigint[];
     v_created text[];
     -- The agents, as they are now and as judged so far.
@@ -37,15 +38,15 @@ DECLARE
     a_incarnation bigint[];
     a_touched boolean[] := array_fill(false, ARRAY[n_agents]);
     -- The given ids: sequence (0: there is none), class of the payload (0: of a stored one), where it was seen first.
-    g_sequence bigint[] := array_fill(0::bigint, ARRAY[n_given]);
-    g_class integer[] := array_fill(0, ARRAY[n_given]);
-    g_unit integer[] := array_fill(0, ARRAY[n_given]);
-    g_first integer[] := array_fill(0, ARRAY[n_given]);
+    g_sequence bigint[];
+    g_class integer[];
+    g_unit integer[];
+    g_first integer[];
     -- The appends: sequence, whether the stored payload is the same, the sequence under which to write it.
-    v_sequence bigint[] := array_fill(0::bigint, ARRAY[n_appends]);
-    v_same boolean[] := array_fill(false, ARRAY[n_appends]);
-    v_twin integer[] := array_fill(0, ARRAY[n_appends]);
-    v_write bigint[] := array_fill(NULL::bigint, ARRAY[n_appends]);
+    v_sequence bigint[] := '{}';
+    v_same boolean[];
+    v_twin integer[];
+    v_write bigint[];
     -- The documents: version (0: there is none), the put that is left to write (-1: delete), and the puts' versions.
     s_version bigint[] := array_fill(0::bigint, ARRAY[cardinality(s_agent)]);
     s_put integer[] := array_fill(0, ARRAY[cardinality(s_agent)]);
@@ -100,12 +101,27 @@ BEGIN
         ) stripes;
     END IF;
 
-    v_outcome := oacp.receipt_of(p_schema_version, p_attempt);
+    SELECT m.schema_version, (SELECT r.outcome FROM oacp.receipts r WHERE r.attempt = p_attempt)
+    INTO v_schema, v_outcome FROM oacp.meta m;
+    IF v_schema IS DISTINCT FROM p_schema_version THEN
+        RAISE EXCEPTION 'the schema version is %', v_schema USING ERRCODE = 'OA001';
+    END IF;
     IF v_outcome IS NOT NULL THEN
         DELETE FROM oacp.agents WHERE agent_id = ANY (v_created) AND namespace = p_namespace;
         RETURN v_outcome;
     END IF;
+    IF n_appends > 0 THEN
+        n_given := (SELECT max(n.number) FROM unnest(r_given) AS n (number));
+        v_sequence := array_fill(0::bigint, ARRAY[n_appends]);
+        v_twin := array_fill(0, ARRAY[n_appends]);
+        v_write := array_fill(NULL::bigint, ARRAY[n_appends]);
+    END IF;
     IF n_given > 0 THEN
+        g_sequence := array_fill(0::bigint, ARRAY[n_given]);
+        g_class := array_fill(0, ARRAY[n_given]);
+        g_unit := g_class;
+        g_first := g_class;
+        v_same := array_fill(false, ARRAY[n_appends]);
         FOR v_row IN
             SELECT w.i, w.given, i.sequence, i.body::text = w.body AS same
             FROM unnest(r_agent, r_given, r_id, r_body) WITH ORDINALITY AS w (agent, given, id, body, i)
@@ -117,14 +133,19 @@ BEGIN
             v_same[v_row.i] := v_row.same;
         END LOOP;
     END IF;
-    IF cardinality(s_agent) > 0 THEN
+    IF n_agents > 0 AND cardinality(s_agent) > 0 THEN
         FOR v_row IN
             SELECT w.i, d.version
             FROM unnest(s_agent, s_kind, s_key) WITH ORDINALITY AS w (agent, kind, key, i)
             JOIN oacp.documents d ON d.agent_id = p_agents[w.agent] AND d.namespace = p_namespace
                 AND d.incarnation = a_incarnation[w.agent] AND d.kind = w.kind AND d.key = w.key
             WHERE w.agent > 0
-            UNION ALL
+        LOOP
+            s_version[v_row.i] := v_row.version;
+        END LOOP;
+    END IF;
+    IF 0 = ANY (s_agent) THEN
+        FOR v_row IN
             SELECT w.i, d.version
             FROM unnest(s_agent, s_key) WITH ORDINALITY AS w (agent, key, i)
             JOIN oacp.system_state d ON d.key = w.key AND d.namespace = p_namespace
