@@ -38,6 +38,7 @@ class Connections:
     """The connections of one engine: at most ``size`` in the pool. ``settings`` are those of asyncpg's ``connect``.
 
     Reads never take the last few of them, so that writes do not wait behind reads.
+
     ``place`` is where they lead, as it may be shown. One that was idle for ``idle_seconds`` is closed. Behind a pooler
     in transaction mode (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only
     that keeps its parts on one server connection.
@@ -87,7 +88,7 @@ class Connections:
             raise connecting(exc, self._place) from None
 
     async def connect(self) -> Any:
-        """A connection outside the pools; whoever asks closes it."""
+        """A connection outside the pool; whoever asks closes it."""
         try:
             connection = await _uninterrupted(asyncpg.connect(**self._settings), _terminate)
         except (*DRIVER_ERRORS, ValueError) as exc:
@@ -205,7 +206,7 @@ async def _uninterrupted(
     try:
         return await made
     except asyncio.CancelledError:
-        if not made.cancelled():  # it was made in the very moment
+        if not made.cancelled() and made.exception() is None:  # it was made in the very moment
             start_task(give_back(made.result()), "oacp-storage give back a connection")
         raise
 
@@ -215,7 +216,7 @@ async def _make(
 ) -> None:
     try:
         connection = await making
-    except (*DRIVER_ERRORS, ValueError) as exc:
+    except Exception as exc:  # noqa: BLE001 - whoever awaits it gets it
         if not made.done():
             made.set_exception(exc)
         return

@@ -141,7 +141,7 @@ class PostgresEngine(Engine):
         return counted
 
     async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
-        async with self._reading() as connection:
+        async with self._connections.reading() as connection:  # what compare-and-set builds on
             if agent is None:
                 rows = await connection.fetch(sql.READ_SYSTEM_STATE, self._namespace, list(keys))
             else:
