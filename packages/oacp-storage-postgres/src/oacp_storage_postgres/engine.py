@@ -1,0 +1,257 @@
+"""The engine's primitives on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from oacp_storage_core import Durability, RetentionPick, StorageError
+from oacp_storage_engine import (
+    Doc,
+    DocKind,
+    Engine,
+    Erased,
+    Hint,
+    Info,
+    Outcome,
+    Page,
+    Record,
+    Trimmed,
+    Unit,
+)
+from oacp_storage_postgres import statements as sql
+from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain, numbers_of, outcomes_of
+from oacp_storage_postgres.connections import Connections
+from oacp_storage_postgres.errors import AppliedBefore, MissingPartition
+from oacp_storage_postgres.notifications import Notifications
+from oacp_storage_postgres.pushdown import conditions
+from oacp_storage_postgres.schema import SCHEMA_VERSION, prepare
+from oacp_storage_postgres.staleness import stale_reads_allowed
+from oacp_storage_postgres.upkeep import Upkeep
+
+_NO_BOUND = 2**63 - 1
+_ERASE_STEP = 10_000
+_ERASE_SECONDS = 60.0
+
+
+class PostgresEngine(Engine):
+    """One namespace of a database; ``replica`` is where reads that may be stale go."""
+
+    lanes = 2
+
+    def __init__(
+        self,
+        connections: Connections,
+        replica: Connections | None,
+        namespace: str,
+        *,
+        json_indexing: bool,
+        partition: bool,
+        listen: bool,
+    ) -> None:
+        self._connections = connections
+        self._replica = replica
+        self._namespace = namespace
+        self._json_indexing = json_indexing
+        self._partition = partition
+        self._partitioned = partition
+        self._notifications = Notifications(connections, namespace, listen=listen)
+        self._upkeep: Upkeep | None = None
+
+    async def open(self) -> Info:
+        await self._connections.open()
+        if self._replica is not None:
+            await self._replica.make_pool()
+        self._upkeep = Upkeep(self._connections)
+        async with self._connections.reading() as connection:
+            await prepare(connection, json_indexing=self._json_indexing, partition=self._partition)
+            self._partitioned = await connection.fetchval(sql.IS_PARTITIONED)
+            pending = await connection.fetch(sql.PENDING_ERASURES, self._namespace)
+        for row in pending:
+            deadline = asyncio.get_running_loop().time() + _ERASE_SECONDS
+            while (await self._erase_step(None, row["agent_id"], False, _ERASE_STEP, deadline)).more:
+                pass
+        return await self.inspect()
+
+    async def close(self) -> None:
+        await self._notifications.close()
+        if self._upkeep is not None:
+            await self._upkeep.close()
+        await self._connections.close()
+        if self._replica is not None:
+            await self._replica.close()
+
+    def abandon(self) -> None:
+        self._connections.abandon()
+        if self._replica is not None:
+            self._replica.abandon()
+        self._notifications.forget()
+
+    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+        stored: list[int] = []
+        if is_plain(units):
+            with contextlib.suppress(AppliedBefore):  # the other function reads the receipt
+                stored = await self._write(deadline, sql.APPEND_GROUP, attempt, *append_arguments(units))
+        if not stored:
+            stored = await self._write(deadline, sql.COMMIT_GROUP, attempt, *group_arguments(units))
+        self._notifications.announce({unit.agent for unit in units if unit.agent and unit.appends})
+        return outcomes_of(stored, units)
+
+    async def read_log(
+        self,
+        agent: str,
+        low: int,
+        high: int | None,
+        *,
+        reverse: bool,
+        limit: int,
+        max_bytes: int,
+        hint: Hint | None = None,
+    ) -> Page:
+        filtering, arguments = conditions(hint, 7, indexed=self._json_indexing)
+        statement = sql.read_log(reverse=reverse, conditions=filtering)
+        bound = _NO_BOUND if high is None else high
+        async with self._reading() as connection:
+            rows = await connection.fetch(
+                statement, agent, self._namespace, low, bound, limit, max_bytes, *arguments
+            )
+        if not rows:
+            return Page([], 0)
+        head: int = rows[0]["head"]
+        records = [_record(row) for row in rows if row["sequence"] is not None]
+        size = sum(len(record.body) for record in records)
+        partial = bool(records) and (len(records) == limit or size >= max_bytes)
+        return Page(records, head, records[-1].sequence if partial else None)
+
+    async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
+        async with self._reading() as connection:
+            rows = await connection.fetch(sql.FIND, agent, self._namespace, list(ids))
+        return [_record(row) for row in rows]
+
+    async def count(self, agent: str, low: int, high: int | None, hint: Hint | None) -> int | None:
+        filtering, arguments = conditions(hint, 5, indexed=False)
+        bound = _NO_BOUND if high is None else high
+        async with self._reading() as connection:
+            counted: int = await connection.fetchval(
+                sql.count_log(filtering), agent, self._namespace, low, bound, *arguments
+            )
+        return counted
+
+    async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
+        async with self._connections.reading() as connection:  # what compare-and-set builds on
+            if agent is None:
+                rows = await connection.fetch(sql.READ_SYSTEM_STATE, self._namespace, list(keys))
+            else:
+                rows = await connection.fetch(sql.READ_DOCUMENTS, agent, self._namespace, kind, list(keys))
+        found = {row["key"]: _document(row) for row in rows}
+        return [found.get(key) for key in keys]
+
+    async def scan_docs(
+        self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int
+    ) -> list[Doc]:
+        bounds = prefix, after or "", limit
+        async with self._reading() as connection:
+            if agent is None:
+                rows = await connection.fetch(sql.SCAN_SYSTEM_STATE, self._namespace, *bounds)
+            else:
+                rows = await connection.fetch(sql.SCAN_DOCUMENTS, agent, self._namespace, kind, *bounds)
+        return [_document(row) for row in rows]
+
+    async def scan_agents(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
+        async with self._reading() as connection:
+            rows = await connection.fetch(sql.SCAN_AGENTS, self._namespace, prefix, after or "", limit)
+        return [row["agent_id"] for row in rows]
+
+    async def trim(
+        self,
+        attempt: str,
+        agents: Sequence[str],
+        pick: RetentionPick,
+        *,
+        dry_run: bool,
+        limit: int,
+        deadline: float,
+    ) -> Trimmed:
+        ids = None if pick.ids is None else list(pick.ids)
+        criteria = list(agents), ids, pick.before_us, pick.keep_last
+        if dry_run:
+            async with self._connections.reading() as connection:
+                return Trimmed(await connection.fetchval(sql.COUNT_PICKED, self._namespace, *criteria))
+        removed, more = await self._write(deadline, sql.TRIM_STEP, attempt, *criteria, limit)
+        return Trimmed(removed, bool(more))
+
+    async def drop_covered(self, attempt: str, pick: RetentionPick, *, deadline: float) -> int:
+        only_before = pick.ids is None and pick.keep_last is None and pick.before_us is not None
+        if not (only_before and self._partitioned):
+            return 0
+        (dropped,) = await self._write(deadline, sql.DROP_COVERED, attempt, pick.before_us)
+        return int(dropped)
+
+    async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
+        return await self._erase_step(attempt, agent, begin, limit, deadline)
+
+    async def _erase_step(
+        self, attempt: str | None, agent: str, begin: bool, limit: int, deadline: float
+    ) -> Erased:
+        interactions, states, learning, more = await self._write(
+            deadline, sql.ERASE_STEP, attempt, agent, begin, limit
+        )
+        return Erased(interactions, states, learning, bool(more))
+
+    def signals(self) -> AsyncIterator[str | None]:
+        return self._notifications.signals()
+
+    async def inspect(self) -> Info:
+        async with self._connections.reading() as connection:
+            row = await connection.fetchrow(sql.SETTINGS)
+        durability: Durability = "power-cut"
+        warnings = []
+        if row["fsync"] != "on" or row["full_page_writes"] != "on":
+            durability = "crash"
+            warnings.append(
+                "fsync or full_page_writes is off on the server: a power cut may lose or corrupt data"
+            )
+        if row["synchronous_commit"] == "off":
+            durability = "none"
+            warnings.append("synchronous_commit is off: a crash may lose acknowledged writes")
+        if row["in_recovery"]:
+            warnings.append("the server is a standby: it takes no writes")
+        return Info(row["version"], row["schema_version"], durability, tuple(warnings))
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Any]:
+        """A connection for a read that may be stale if the caller allowed it."""
+        async with contextlib.AsyncExitStack() as stack:
+            connection = None
+            if self._replica is not None and stale_reads_allowed():
+                with contextlib.suppress(StorageError):  # it is away: the primary knows as much, and more
+                    connection = await stack.enter_async_context(self._replica.reading())
+            if connection is None:
+                connection = await stack.enter_async_context(self._connections.reading())
+            yield connection
+
+    async def _write(self, deadline: float, statement: str, *arguments: Any) -> list[int]:
+        """Call one of the functions that write; each takes the schema version and the namespace first. [] is NULL."""
+        try:
+            async with self._connections.writing(deadline) as connection:
+                stored: str | None = await connection.fetchval(
+                    statement, SCHEMA_VERSION, self._namespace, *arguments
+                )
+        except MissingPartition:
+            async with self._connections.writing(deadline) as connection:
+                await connection.execute(sql.CREATE_PARTITIONS)
+            raise
+        if self._upkeep is not None:
+            self._upkeep.do_if_due()
+        return numbers_of(stored)
+
+
+def _record(row: Any) -> Record:
+    return Record(row["sequence"], row["id"], row["at_us"], row["body"].encode(), row["crc"])
+
+
+def _document(row: Any) -> Doc:
+    return Doc(row["key"], row["version"], row["at_us"], row["body"].encode(), row["crc"])

@@ -1,0 +1,86 @@
+"""The schema: created or upgraded once, however many processes open at the same time; partitions and the index."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from oacp_storage_core import StorageConfigError
+from oacp_storage_engine import pending_upgrades
+from oacp_storage_postgres import statements as sql
+
+SCHEMA_VERSION = 1
+
+_STEPS: dict[int, tuple[str, ...]] = {
+    1: (
+        "tables.sql",
+        "append_group.sql",
+        "commit_group.sql",
+        "deletions.sql",
+        "partitions.sql",
+        "views.sql",
+    )
+}
+"""The files that lead to each version from the one before; version 0 is an empty database."""
+
+
+def statements_of(name: str) -> str:
+    """The text of one of the files in ``sql/``."""
+    return (files("oacp_storage_postgres") / "sql" / name).read_text(encoding="utf-8")
+
+
+def whole_schema() -> str:
+    """The statements that make the present schema in an empty database."""
+    return "\n".join(statements_of(name) for version in sorted(_STEPS) for name in _STEPS[version])
+
+
+async def prepare(connection: Any, *, json_indexing: bool, partition: bool) -> None:
+    """Bring the database to this release's schema and options.
+
+    A role without the right to do so can work once an owner has: nothing is attempted that is done already.
+    """
+    found = await _version(connection)
+    if pending_upgrades("the database", found, SCHEMA_VERSION, _STEPS):
+        async with connection.transaction():
+            await connection.execute(sql.LOCK_SCHEMA)
+            found = await _version(connection)
+            for _, names in pending_upgrades("the database", found, SCHEMA_VERSION, _STEPS):
+                for name in names:
+                    await connection.execute(statements_of(name))
+    if partition and not await connection.fetchval(sql.IS_PARTITIONED):
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM oacp.interactions)"):
+            raise StorageConfigError(
+                "partition_by_date=True, but the store is filled and not partitioned: run "
+                "`python -m oacp_storage_postgres partition URL` once, as its owner"
+            )
+        await make_partitioned(connection)
+    if await connection.fetchval(sql.IS_PARTITIONED):
+        await connection.execute(sql.CREATE_PARTITIONS)
+    if json_indexing:
+        await make_projection_index(connection)
+    await connection.execute(sql.DROP_OLD_RECEIPTS)
+
+
+async def make_partitioned(connection: Any) -> None:
+    """Turn the interactions table into one partitioned by month; what it holds is the first partition."""
+    async with connection.transaction():
+        await connection.execute(sql.LOCK_SCHEMA)
+        if not await connection.fetchval(sql.IS_PARTITIONED):
+            await connection.execute(statements_of("make_partitioned.sql"))
+            await connection.execute(statements_of("views.sql"))
+            await connection.execute(sql.CREATE_PARTITIONS)
+
+
+async def make_projection_index(connection: Any) -> None:
+    """Create the index that ``where=`` uses, if it is missing; writers wait for it."""
+    if not await connection.fetchval(sql.PROJECTION_INDEX_EXISTS):
+        async with connection.transaction():
+            await connection.execute(sql.LOCK_SCHEMA)
+            await connection.execute(sql.CREATE_PROJECTION_INDEX)
+
+
+async def _version(connection: Any) -> int:
+    if not await connection.fetchval(sql.SCHEMA_EXISTS):
+        return 0
+    version: int = await connection.fetchval(sql.SCHEMA_VERSION)
+    return version

@@ -1,0 +1,1 @@
+"""Every SQL statement of the backend stands in this folder."""

@@ -1,0 +1,145 @@
+"""The statements of the engine, each named after what it is for; the tables and functions are in ``sql/``."""
+
+from __future__ import annotations
+
+
+def _call(function: str, types: str) -> str:
+    """Call a function that returns bigint[], with parameters of these types.
+
+    Arrays of numbers go as text, "{1,2}", both ways: asyncpg knows arrays of text by itself, but would ask each new
+    connection about others, which takes the server longer than the call.
+    """
+    parameters = [
+        f"${n}::text::{kind}" if kind.endswith("[]") and kind != "text[]" else f"${n}::{kind}"
+        for n, kind in enumerate(types.split(), 1)
+    ]
+    return f"SELECT oacp.{function}({', '.join(parameters)})::text"
+
+
+_HEAD = "integer text text"  # schema version, namespace, attempt
+APPEND_GROUP = _call(
+    "append_group", f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[]"
+)
+COMMIT_GROUP = _call(
+    "commit_group",
+    f"{_HEAD} text[] bigint[] integer[] text[] text[] integer[] integer[] integer[] boolean[] "
+    "integer[] integer[] integer[] text[] bigint[] bigint[] bigint[] integer[] text[] "
+    "integer[] bigint[] bigint[] bigint[] bigint[] text[]",
+)
+TRIM_STEP = _call("trim_step", f"{_HEAD} text[] text[] bigint bigint bigint")
+ERASE_STEP = _call("erase_step", f"{_HEAD} text boolean bigint")
+DROP_COVERED = _call("drop_covered", f"{_HEAD} bigint")
+DROP_OLD_RECEIPTS = """
+DELETE FROM oacp.receipts WHERE attempt IN (
+    SELECT attempt FROM oacp.receipts WHERE at < now() - interval '10 minutes' FOR UPDATE SKIP LOCKED
+)
+"""
+
+IS_PARTITIONED = "SELECT oacp.is_partitioned()"
+CREATE_PARTITIONS = "SELECT oacp.create_partitions()"
+
+SCHEMA_VERSION = "SELECT schema_version FROM oacp.meta"
+# Looked up as rows: to_regclass may answer from a cache older than what was committed while we waited for a lock.
+_RELATION_EXISTS = """
+SELECT EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'oacp' AND c.relname = '{}'
+)
+"""
+SCHEMA_EXISTS = _RELATION_EXISTS.format("meta")
+LOCK_SCHEMA = "SELECT pg_advisory_xact_lock(hashtextextended('oacp schema', 0))"
+CREATE_PROJECTION_INDEX = """
+CREATE INDEX IF NOT EXISTS interactions_projection ON oacp.interactions
+USING gin (oacp.projection(body) jsonb_path_ops)
+"""
+PROJECTION_INDEX_EXISTS = _RELATION_EXISTS.format("interactions_projection")
+
+_LOG = """
+SELECT a.head, p.sequence, p.id, p.at_us, p.crc, p.body, p.size
+FROM oacp.agents a LEFT JOIN LATERAL (
+    SELECT * FROM (
+        SELECT i.*, sum(i.size) OVER (ORDER BY i.sequence {order}) - i.size AS before
+        FROM (
+            SELECT i.sequence, i.id, i.at_us, i.crc, i.body, i.size FROM oacp.interactions i
+            WHERE i.agent_id = $1 AND i.namespace = $2 AND i.sequence > $3 AND {floor}
+                AND i.sequence < $4 {filter}
+            ORDER BY i.sequence {order} LIMIT $5
+        ) i
+    ) sized WHERE sized.before < $6
+) p ON true
+WHERE a.agent_id = $1 AND a.namespace = $2
+ORDER BY p.sequence {order}
+"""
+_COUNT = """
+SELECT count(*) FROM oacp.agents a JOIN oacp.interactions i ON i.agent_id = a.agent_id
+    AND i.namespace = a.namespace AND i.sequence > $3 AND i.sequence > a.floor AND i.sequence < $4 {filter}
+WHERE a.agent_id = $1 AND a.namespace = $2
+"""
+
+
+def read_log(*, reverse: bool, conditions: str) -> str:
+    """A page of a log with the head, from one snapshot: agent, namespace, low, high, limit, max bytes ..."""
+    # Written so that the planner does not take it for a bound: it would guess that hardly anything is between two
+    # bounds of which it does not know one, and prefer walking the log to the index.
+    floor = "i.sequence - a.floor > 0" if conditions else "i.sequence > a.floor"
+    return _LOG.format(order="DESC" if reverse else "ASC", floor=floor, filter=conditions)
+
+
+def count_log(conditions: str) -> str:
+    """How many interactions lie between two sequences: agent, namespace, low, high ..."""
+    return _COUNT.format(filter=conditions)
+
+
+FIND = """
+SELECT i.sequence, i.id, i.at_us, i.crc, i.body FROM oacp.agents a JOIN oacp.interactions i
+    ON i.agent_id = a.agent_id AND i.namespace = a.namespace AND i.sequence > a.floor
+WHERE a.agent_id = $1 AND a.namespace = $2 AND i.id = ANY ($3::text[])
+"""
+READ_DOCUMENTS = """
+SELECT d.key, d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.documents d
+    ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
+WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key = ANY ($4::text[])
+"""
+READ_SYSTEM_STATE = """
+SELECT key, version, at_us, body, crc FROM oacp.system_state WHERE namespace = $1 AND key = ANY ($2::text[])
+"""
+SCAN_DOCUMENTS = """
+SELECT d.key, d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.documents d
+    ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
+WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key >= $4 AND d.key > $5
+    AND starts_with(d.key, $4)
+ORDER BY d.key LIMIT $6
+"""
+SCAN_SYSTEM_STATE = """
+SELECT key, version, at_us, body, crc FROM oacp.system_state
+WHERE namespace = $1 AND key >= $2 AND key > $3 AND starts_with(key, $2) ORDER BY key LIMIT $4
+"""
+SCAN_AGENTS = """
+SELECT agent_id FROM oacp.agents
+WHERE namespace = $1 AND agent_id >= $2 AND agent_id > $3 AND starts_with(agent_id, $2) ORDER BY agent_id LIMIT $4
+"""
+
+# The same criteria as those of oacp.trim_step: namespace, agents, ids, before, keep last.
+COUNT_PICKED = """
+SELECT count(*)
+FROM oacp.agents a
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN $5::bigint IS NULL THEN a.head ELSE coalesce((
+        SELECT k.sequence FROM oacp.interactions k
+        WHERE k.agent_id = a.agent_id AND k.namespace = a.namespace AND k.sequence > a.floor
+        ORDER BY k.sequence DESC OFFSET $5 LIMIT 1), 0) END AS last
+) c
+JOIN oacp.interactions i ON i.agent_id = a.agent_id AND i.namespace = a.namespace
+    AND i.sequence > a.floor AND i.sequence <= c.last
+WHERE a.namespace = $1 AND a.agent_id = ANY ($2::text[])
+    AND ($3::text[] IS NULL OR i.id = ANY ($3)) AND ($4::bigint IS NULL OR i.at_us < $4)
+"""
+
+PENDING_ERASURES = "SELECT DISTINCT agent_id FROM oacp.erasures WHERE namespace = $1"
+
+SETTINGS = """
+SELECT current_setting('server_version') AS version, current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+       pg_is_in_recovery() AS in_recovery, (SELECT schema_version FROM oacp.meta) AS schema_version
+"""
+# A lost announcement is found by looking, so it is not worth waiting for the disk.
+NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"

@@ -1,0 +1,152 @@
+"""``PostgreSQLStorage``: the class that users name, with its options."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, redact_url
+from oacp_storage_engine import EngineStorage
+
+if TYPE_CHECKING:
+    import ssl as tls
+
+    from oacp_storage_engine import Engine
+
+_URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
+
+
+class PostgreSQLStorage(EngineStorage):
+    """Keeps everything in PostgreSQL 13 or later, for any number of tasks, processes and machines.
+
+    **Options.**
+
+    - ``connection_string``: ``postgresql://user:password@host:5432/database``, several hosts with commas too, of which
+      the primary is taken. What stands in its query is the driver's, for example ``?sslmode=verify-full``.
+    - ``host``, ``port``, ``database``, ``user``, ``password``: instead of a connection string. What is not given comes
+      from the usual PG* environment variables.
+    - ``pool_size``, ``max_overflow``: up to so many connections together are opened as they are needed, and closed when
+      they were idle for a minute. Calls that find all of them in use wait until their ``timeout``.
+    - ``enable_json_indexing``: keep a GIN index over the interactions that ``where=`` uses.
+    - ``partition_by_date``: keep the interactions in partitions by the month of their commit.
+    - ``pgbouncer``: go through a pooler in transaction mode; watching then polls.
+    - ``read_connection_string``: a replica, for the reads inside ``with stale_reads():``.
+    - ``ssl``: ``True``, a mode such as ``"verify-full"``, or an ``ssl.SSLContext``.
+    - ``application_name``: as shown in ``pg_stat_activity``.
+    - ``connect_timeout``: seconds for making one connection.
+    - ``namespace``, ``coerce``, ``timeout``: as in ``EngineStorage``.
+    """
+
+    declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
+
+    def __init__(
+        self,
+        connection_string: str | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        database: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        pool_size: int = 20,
+        max_overflow: int = 30,
+        enable_json_indexing: bool = False,
+        partition_by_date: bool = False,
+        pgbouncer: bool = False,
+        read_connection_string: str | None = None,
+        ssl: bool | str | tls.SSLContext | None = None,
+        application_name: str = "oacp-storage",
+        connect_timeout: float = 10.0,
+        namespace: str = "default",
+        coerce: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        parts = {"host": host, "port": port, "database": database, "user": user, "password": password}
+        given = {name: value for name, value in parts.items() if value is not None}
+        if connection_string is not None and given:
+            raise StorageConfigError(f"give connection_string or {', '.join(given)}, not both")
+        if pool_size < 1 or max_overflow < 0:
+            raise StorageConfigError("pool_size must be at least 1 and max_overflow at least 0")
+        if not connect_timeout > 0:
+            raise StorageConfigError(
+                f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
+            )
+        common = {
+            "ssl": ssl,
+            "timeout": connect_timeout,
+            "server_settings": {"application_name": application_name},
+        }
+        self._settings = {**common, **given, **_dsn(connection_string, "connection_string")}
+        self._replica_settings = (
+            {**common, **_dsn(read_connection_string, "read_connection_string")}
+            if read_connection_string
+            else None
+        )
+        self._place = redact_url(connection_string) if connection_string else _shown(given)
+        self._engine_options: dict[str, Any] = {
+            "size": pool_size + max_overflow,
+            "json_indexing": enable_json_indexing,
+            "partition": partition_by_date,
+            "pgbouncer": pgbouncer,
+        }
+        super().__init__(namespace=namespace, coerce=coerce, timeout=timeout)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """The storage of a URL; what is no option of ours stays in it for the driver."""
+        if "connection_string" in options:
+            raise StorageConfigError(
+                "the URL names the server already; leave out the option connection_string"
+            )
+        return cls(url, **options)
+
+    def _make_engine(self) -> Engine:
+        from oacp_storage_postgres.connections import Connections
+        from oacp_storage_postgres.engine import PostgresEngine
+
+        pgbouncer, size = self._engine_options["pgbouncer"], self._engine_options["size"]
+        replica = None
+        if self._replica_settings is not None:
+            replica = Connections(
+                self._replica_settings, place="read_connection_string", size=size, pgbouncer=pgbouncer
+            )
+        connections = Connections(self._settings, place=self._place, size=size, pgbouncer=pgbouncer)
+        return PostgresEngine(
+            connections,
+            replica,
+            self.namespace,
+            json_indexing=self._engine_options["json_indexing"],
+            partition=self._engine_options["partition"],
+            listen=not pgbouncer,
+        )
+
+
+def _dsn(text: str | None, option: str) -> dict[str, Any]:
+    """The driver's settings for a connection string; one that is malformed is refused without showing it."""
+    if text is None:
+        return {}
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise StorageConfigError(
+            f"{option} is no URL of a PostgreSQL server: it must begin with postgresql:// as in "
+            "postgresql://user:password@host:5432/database"
+        )
+    authority, rest = match["authority"], match["rest"]
+    _, _, hosts = authority.rpartition("@")
+    ports = [host.rpartition(":")[2] for host in hosts.split(",") if re.search(r":[^\]]*$", host)]
+    if "@" in rest.partition("?")[0] or any(not port.isdigit() for port in ports):
+        raise StorageConfigError(
+            f"{option} is malformed: a port must be a number, and special characters of user and password must be "
+            "percent-encoded (/ as %2F, @ as %40, : as %3A, ? as %3F, # as %23)"
+        )
+    primary = (
+        {"target_session_attrs": "primary"} if "," in hosts and "target_session_attrs" not in rest else {}
+    )
+    return {"dsn": text, **primary}
+
+
+def _shown(given: dict[str, Any]) -> str:
+    """Where the parts lead, without the password."""
+    place = str(given.get("host", "the host of PGHOST, or localhost"))
+    place += f":{given['port']}" if "port" in given else ""
+    return place + (f", database {given['database']}" if "database" in given else "")

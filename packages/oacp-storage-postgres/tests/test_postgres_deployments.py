@@ -1,0 +1,193 @@
+"""Roles without rights to the schema, replicas, several hosts, other versions: how PostgreSQL is deployed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oacp_storage_conformance.servers import PostgresServer
+from oacp_storage_core import StorageConfigError, create_storage
+from oacp_storage_postgres import PostgreSQLStorage, stale_reads
+from postgres_testing import at, fresh_database, query, whole_log
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "oacp_storage_postgres", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def role(database: str) -> Iterator[str]:
+    """A role of the name that the README uses, which owns nothing."""
+    asyncio.run(query(database, "CREATE ROLE agents LOGIN"))
+    yield at(database, user="agents")
+    asyncio.run(query(database, "DROP OWNED BY agents; DROP ROLE agents;"))
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_role_with_the_grants_of_the_readme_can_do_everything(
+    database: str, role: str, partitioned: bool
+) -> None:
+    assert command("schema", database).returncode == 0
+    if partitioned:
+        assert command("partition", database).returncode == 0
+    (grants,) = re.findall(r"```sql\n(GRANT .*?)```", README, re.DOTALL)
+    asyncio.run(query(database, grants))
+
+    async def use() -> None:
+        async with PostgreSQLStorage(role, partition_by_date=partitioned) as storage:
+            await storage.record_turn("ann", interactions=[{"n": 1}], state={"n": 1}, learning={"k": {}})
+            await storage.store_system_state("key", {"n": 1})
+            await storage.store_interactions("ann", [{"n": 2}, {"n": 3}])
+            watching = storage.watch_interactions("ann", after=2)
+            assert (await anext(watching)).sequence == 3
+            assert await storage.delete_interactions("ann", keep_last=1) == 2
+            assert (
+                await storage.delete_interactions(before=(await whole_log(storage, "ann"))[0].timestamp) == 0
+            )
+            assert (await storage.delete_agent("ann")).states == 1
+            assert (await storage.health()).ok
+            assert [damage async for damage in storage.verify()] == []
+        with pytest.raises(StorageConfigError, match="privilege"):
+            await PostgreSQLStorage(role, enable_json_indexing=True).open()
+        assert command("index", database).returncode == 0
+        async with PostgreSQLStorage(role, enable_json_indexing=True) as storage:
+            assert await storage.list_agents() == []
+
+    asyncio.run(use())
+
+
+@pytest.mark.asyncio
+async def test_a_role_before_its_owner_is_told_what_is_missing(database: str) -> None:
+    await query(database, "CREATE ROLE early LOGIN")
+    try:
+        with pytest.raises(StorageConfigError, match=r"privilege.*README"):
+            await PostgreSQLStorage(at(database, user="early")).open()
+    finally:
+        await query(database, "DROP ROLE early")
+
+
+def test_the_commands_say_what_is_wrong(database: str) -> None:
+    missing = command("schema", at(database, database="nothing", password="sesame"))
+    assert missing.returncode == 1
+    assert "no such database" in missing.stderr
+    assert "sesame" not in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert command("schema").returncode == 2
+
+
+def test_the_printed_schema_is_the_schema(database: str) -> None:
+    printed = command("sql")
+    assert printed.returncode == 0
+    asyncio.run(query(database, printed.stdout))
+
+    async def use() -> None:
+        async with PostgreSQLStorage(database) as storage:
+            await storage.store_interaction("ann", {"n": 1})
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+
+    asyncio.run(use())
+
+
+@pytest.mark.asyncio
+async def test_stale_reads_go_to_the_replica_where_they_are_allowed_and_nowhere_else(
+    oacp_postgres_server: PostgresServer, database: str
+) -> None:
+    """A second database stands in for a replica that is far behind: what comes from it can be told."""
+    with fresh_database(oacp_postgres_server.url) as behind:
+        async with PostgreSQLStorage(behind) as replica:
+            await replica.store_interaction("ann", {"from": "the replica"})
+        async with PostgreSQLStorage(database, read_connection_string=behind) as storage:
+            await storage.store_interaction("ann", {"from": "the primary"})
+            with stale_reads():
+                assert await storage.get_interactions("ann") == [{"from": "the replica"}]
+                assert (await storage.update_agent_state("ann", lambda data: data or {"n": 1})) is not None
+                inside = asyncio.ensure_future(storage.get_interactions("ann"))
+            outside = await storage.get_interactions("ann")
+            assert outside == [{"from": "the primary"}]
+            assert await inside == [{"from": "the replica"}]
+            assert await storage.get_agent_state("ann") == {"n": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_replica_that_is_away_is_done_without(database: str) -> None:
+    nowhere = "postgresql://postgres@127.0.0.1:1/postgres"
+    async with PostgreSQLStorage(database, read_connection_string=nowhere) as storage:
+        await storage.store_interaction("ann", {"n": 1})
+        with stale_reads():
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+
+
+@pytest.mark.asyncio
+async def test_of_several_hosts_the_one_that_is_there_is_taken(
+    oacp_postgres_server: PostgresServer, database: str
+) -> None:
+    port, name = oacp_postgres_server.port, database.rpartition("/")[2]
+    url = f"postgresql://postgres@127.0.0.1:1,127.0.0.1:{port}/{name}"
+    async with create_storage(f"{url}?pool_size=2&namespace=hosts") as storage:
+        await storage.store_interaction("ann", {"n": 1})
+        assert await storage.get_interactions("ann") == [{"n": 1}]
+
+
+@pytest.mark.asyncio
+async def test_the_application_shows_by_its_name(database: str) -> None:
+    async with PostgreSQLStorage(database, application_name="a team of agents") as storage:
+        await storage.store_interaction("ann", {})
+        names = await query(database, "SELECT DISTINCT application_name FROM pg_stat_activity")
+        assert ("a team of agents",) in names
+
+
+@pytest.mark.asyncio
+async def test_every_version_at_hand_does_the_same(oacp_postgres_servers: list[PostgresServer]) -> None:
+    print([await query(server.url, "SHOW server_version") for server in oacp_postgres_servers])
+    for server in oacp_postgres_servers:
+        with fresh_database(server.url) as url:
+            async with PostgreSQLStorage(url, partition_by_date=True, enable_json_indexing=True) as storage:
+                await asyncio.gather(
+                    *(storage.store_interaction(f"agent {n % 3}", {"n": n, "text": "\0"}) for n in range(60))
+                )
+                given = await storage.store_interaction("agent 0", {"type": "x"}, interaction_id="given")
+                assert (
+                    await storage.store_interaction("agent 0", {"type": "x"}, interaction_id="given") == given
+                )
+                assert [
+                    one.id async for one in storage.iter_interactions("agent 0", where={"type": "x"})
+                ] == [given]
+                await storage.record_turn("agent 1", interactions=[{}], state={"n": 1}, expected_version=0)
+                assert await storage.delete_interactions(keep_last=2) == 56
+                assert (await storage.delete_agent("agent 1")).interactions == 2
+                assert [damage async for damage in storage.verify()] == []
+                assert (await query(url, "SELECT sum(interactions) FROM oacp.interactions_by_type"))[0][
+                    0
+                ] == 4
+
+
+@pytest.mark.asyncio
+async def test_agent_id_leads_every_key_of_an_agents_tables(database: str) -> None:
+    """So that they can be distributed by it, as the README shows."""
+    async with PostgreSQLStorage(database) as storage:
+        await storage.store_interaction("ann", {})
+    rows = await query(
+        database,
+        "SELECT i.indrelid::regclass::text AS table_name, a.attname FROM pg_index i"
+        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+        " WHERE i.indisunique AND i.indrelid::regclass::text = ANY ($1::text[])",
+        ["oacp.agents", "oacp.interactions", "oacp.documents", "oacp.erasures"],
+    )
+    assert {row["table_name"] for row in rows} == {
+        "oacp.agents", "oacp.interactions", "oacp.documents", "oacp.erasures",
+    }  # fmt: skip
+    assert {row["attname"] for row in rows} == {"agent_id"}

@@ -1,0 +1,234 @@
+"""What networks and servers do in the middle of calls: every acknowledged write is there exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from oacp_storage_conformance.servers import PostgresServer
+from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
+from oacp_storage_postgres import PostgreSQLStorage
+from oacp_storage_postgres.connections import Connections
+from postgres_testing import Proxy, load, more, once, query, until_stored, whole_log
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    with PostgresServer(PostgresServer.find()[0]) as server:
+        yield server
+
+
+def is_commit(data: bytes) -> bool:
+    return b"hello" in data
+
+
+async def check(storage: Any, fate: dict[tuple[int, int], Any], agents: int = 5) -> None:
+    """Every append that was acknowledged is there once, and none is there that was said to have failed."""
+    stored: Counter[tuple[int, int]] = Counter()
+    for agent in range(agents):
+        log = await whole_log(storage, f"agent {agent}")
+        assert [one.sequence for one in log] == list(range(1, len(log) + 1))
+        stored.update((one.data["by"], one.data["n"]) for one in log)
+    for append, error in fate.items():
+        allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
+        assert stored[append] in allowed, (append, error)
+    assert [damage async for damage in storage.verify()] == []
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_is_cut_is_sent_again(database: str) -> None:
+    async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+        await storage.store_interaction("ann", {"n": 1})
+        proxy.on_request = once(is_commit)
+        await storage.store_interaction("ann", {"n": "hello"})
+        assert await storage.get_interactions("ann") == [{"n": 1}, {"n": "hello"}]
+
+
+@pytest.mark.asyncio
+async def test_a_write_whose_reply_is_cut_happens_once(database: str) -> None:
+    async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+        await storage.store_agent_state("ann", {"n": 1})
+        calls: dict[str, Any] = {
+            "append": lambda: storage.store_interaction("ann", {"n": "hello"}),
+            "batch": lambda: storage.store_interactions("ann", [{"n": "hello"}] * 3),
+            "state": lambda: storage.store_agent_state("ann", {"n": 2}, expected_version=1),
+            "delete": lambda: storage.delete_interactions("ann", keep_last=2),
+            "erase": lambda: storage.delete_agent("ann"),
+        }
+        found = {}
+        for name, call in calls.items():
+            cut: list[bytes] = []
+
+            def at_the_reply(data: bytes, cut: list[bytes] = cut) -> bool:
+                if (
+                    not cut and b"D\0\0\0" in data and b"Z\0\0\0\5I" in data
+                ):  # a row, and that it is committed
+                    cut.append(data)
+                    return False
+                return True
+
+            proxy.on_reply = at_the_reply
+            found[name] = await call()
+            assert cut, f"the reply to {name} was never seen"
+        assert found["state"] == 2
+        assert found["delete"] == 2
+        assert (found["erase"].interactions, found["erase"].states) == (2, 1)
+        await storage.store_interaction("ann", {})
+        assert [one.sequence for one in await whole_log(storage, "ann")] == [5]
+
+
+@pytest.mark.asyncio
+async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> None:
+    async with Proxy(database) as proxy:
+        storage = PostgreSQLStorage(proxy.url, timeout=1.0, connect_timeout=0.5)
+        async with storage:
+            await storage.store_interaction("ann", {"n": 1})
+            proxy.frozen = True
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            with pytest.raises((OutcomeUnknownError, StorageTimeoutError)) as ended:
+                await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
+            with pytest.raises(StorageTimeoutError):
+                await storage.get_interactions("ann")
+            assert not (await storage.health()).ok
+            assert loop.time() - begun < 10
+            proxy.frozen = False
+            await until_stored(storage, "ann", 3)
+            assert (await storage.health()).ok
+            found = await storage.get_interactions("ann")
+            assert found[0] == {"n": 1}
+            assert found[-1] == {"n": 3}
+            assert len(found) == 2 or isinstance(ended.value, OutcomeUnknownError)
+
+
+@pytest.mark.asyncio
+async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_server: PostgresServer) -> None:
+    async with PostgreSQLStorage(own_server.url, timeout=20) as storage:
+        async with load(storage) as fate:
+            for crash in (True, False, True):
+                await more(fate, 100)
+                await asyncio.to_thread(own_server.restart, crash=crash)
+            await more(fate, 100)
+        await check(storage, fate)
+
+
+@pytest.mark.asyncio
+async def test_connections_cut_under_load_lose_and_double_nothing(database: str) -> None:
+    others = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with PostgreSQLStorage(database, timeout=20) as storage:
+        async with load(storage) as fate:
+            for _ in range(15):
+                await more(fate, 20)
+                await query(database, others)
+        await check(storage, fate)
+
+
+@pytest.mark.asyncio
+async def test_watching_survives_a_restart_and_the_loss_of_its_listener(own_server: PostgresServer) -> None:
+    listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    async with PostgreSQLStorage(own_server.url) as storage, PostgreSQLStorage(own_server.url) as watcher:
+        records = watcher.watch_interactions("ann", after=0)
+        for n in range(1, 10):
+            if n == 4:
+                await query(own_server.url, listeners)
+            if n == 7:
+                await asyncio.to_thread(own_server.restart)
+            await until_stored(storage, "ann", n)
+            async with asyncio.timeout(30):
+                assert (await anext(records)).sequence == n
+
+
+@pytest.mark.asyncio
+async def test_calls_wait_for_a_connection_up_to_their_time(database: str) -> None:
+    """One connection in all, and it waits for a row that somebody else has locked."""
+    holder = await asyncpg.connect(database)
+    try:
+        async with PostgreSQLStorage(database, pool_size=1, max_overflow=0, timeout=1.0) as storage:
+            await storage.store_interaction("ann", {"n": 1})
+            transaction = holder.transaction()
+            await transaction.start()
+            await holder.execute("SELECT * FROM oacp.agents FOR UPDATE")
+            writing = asyncio.ensure_future(storage.store_interaction("ann", {"n": 2}))
+            while not await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            with pytest.raises(StorageTimeoutError):
+                await storage.get_interactions("ann")
+            with pytest.raises(OutcomeUnknownError):
+                await writing
+            await transaction.rollback()
+            await until_stored(storage, "ann", 3)
+            assert (await storage.get_interactions("ann"))[0] == {"n": 1}
+    finally:
+        await holder.close()
+
+
+@pytest.mark.asyncio
+async def test_the_pool_grows_under_load_and_not_beyond_its_size(database: str) -> None:
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'the pool'"
+    storage = PostgreSQLStorage(database, pool_size=3, max_overflow=4, application_name="the pool")
+    async with storage:
+        await storage.store_interactions("ann", [{"n": n} for n in range(1000)])
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, (await query(database, count))[0][0])
+
+        watching = asyncio.ensure_future(watch())
+        await asyncio.gather(*(storage.get_interactions("ann", 1000) for _ in range(60)))
+        watching.cancel()
+        assert 1 < most <= 7
+
+
+@pytest.mark.asyncio
+async def test_connections_that_are_idle_are_closed(database: str) -> None:
+    settings = {"dsn": database, "server_settings": {"application_name": "idle ones"}}
+    connections = Connections(settings, place="the test", size=8, pgbouncer=False, idle_seconds=0.2)
+    await connections.open()
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle ones'"
+
+    async def read() -> int:
+        async with connections.reading() as connection:
+            await connection.fetch("SELECT pg_sleep(0.1)")
+            found: int = await connection.fetchval(count)
+            return found
+
+    assert max(await asyncio.gather(*(read() for _ in range(5)))) == 5
+    async with asyncio.timeout(30):
+        while (await query(database, count))[0][0]:
+            await asyncio.sleep(0.05)
+    assert await read() == 1
+    await connections.close()
+
+
+@pytest.mark.asyncio
+async def test_cancelling_at_any_moment_leaves_it_usable(database: str) -> None:
+    async with PostgreSQLStorage(database, pool_size=2, max_overflow=0) as storage:
+        await storage.store_interaction("ann", {"n": 0})
+        for steps in range(15):
+            for make in (
+                lambda: storage.get_interactions("ann"),
+                lambda: storage.get_agent_state("ann"),
+                lambda: storage.store_agent_state("bob", {"n": 1}),
+                lambda: storage.delete_agent("bob"),
+                lambda: storage.delete_interactions("ann", keep_last=1),
+            ):
+                task: asyncio.Future[Any] = asyncio.ensure_future(make())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        assert await storage.get_interactions("ann") == [{"n": 0}]
+        assert (await storage.health()).ok
+        assert await storage.delete_agent("bob") is not None
+        # asyncpg would ask the server to cancel, in tasks of their own that outlive the storage.
+        assert not [task for task in asyncio.all_tasks() if "Connection._cancel" in repr(task.get_coro())]

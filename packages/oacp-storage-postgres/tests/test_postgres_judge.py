@@ -1,0 +1,134 @@
+"""``commit_group`` decides as ``oacp_storage_engine.judge`` does, for random groups of units."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+
+from oacp_storage_engine import Append, Applied, DocKind, Put, Snapshot, Unit, judge
+from oacp_storage_postgres.commits import is_plain
+from oacp_storage_postgres.connections import Connections
+from oacp_storage_postgres.engine import PostgresEngine
+
+AGENTS = ["a", "b", "a:b", "{x}", "ä\n|,"]
+KEYS = ["k", "l", "k,|"]
+
+
+def random_unit(rng: random.Random, next_id: Callable[[], str]) -> Unit:
+    if rng.random() < 0.15:
+        return Unit(None, (), (random_put(rng, DocKind.SYSTEM),))
+    appends = []
+    for _ in range(rng.choice([0, 1, 1, 2, 4])):
+        given = rng.random() < 0.5
+        appends.append(
+            Append(
+                rng.choice(["1", "2", "3", "4"]) if given else next_id(),
+                given,
+                rng.randrange(-100, 100),
+                rng.choice([b'{"n":1}', b'{"n":2}']),
+                rng.randrange(2**32),
+                rng.choice([None] * 6 + [rng.randrange(1, 40), 2**53]),
+            )
+        )
+    kinds = [kind for kind in (DocKind.STATE, DocKind.LEARNING) if rng.random() < 0.4]
+    puts = tuple(random_put(rng, kind) for kind in kinds)
+    if not appends and not puts:
+        return Unit("a", (), (random_put(rng, DocKind.STATE),))
+    return Unit(rng.choice(AGENTS), tuple(appends), puts, turn=rng.random() < 0.3)
+
+
+def random_put(rng: random.Random, kind: DocKind) -> Put:
+    key = "" if kind is DocKind.STATE else rng.choice(KEYS)
+    expected = rng.choice([None, None, 0, 1, 2, 3])
+    if rng.random() < 0.2:
+        return Put(kind, key, None, 0, 0, expected)
+    version = rng.choice([None] * 6 + [rng.randrange(1, 9), 2**53 - 1])
+    body = b'{"d":%d}' % rng.randrange(9)
+    return Put(kind, key, body, rng.randrange(99), rng.randrange(2**32), expected, version)
+
+
+def engine_of(database: str, namespace: str) -> PostgresEngine:
+    connections = Connections({"dsn": database}, place="the test", size=4, pgbouncer=False)
+    return PostgresEngine(connections, None, namespace, json_indexing=False, partition=False, listen=False)
+
+
+@pytest.mark.asyncio
+async def test_the_function_mirrors_the_judge(database: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    counter = iter(range(1_000_000))
+    deadline = asyncio.get_running_loop().time() + 120
+    for case in range(10):
+        engine = engine_of(database, f"judge-{case}")
+        await engine.open()
+        snapshot = Snapshot()
+        logs: dict[str, dict[int, tuple[str, bytes]]] = {}
+        bodies: dict[tuple[str | None, str, str], bytes | None] = {}
+        for group in range(30):
+            units = [random_unit(rng, lambda: f"g{next(counter)}") for _ in range(rng.randrange(1, 8))]
+            if rng.random() < 0.2:
+                units = [
+                    Unit(rng.choice(AGENTS), (Append(f"p{next(counter)}", False, 1, b"{}", 2),))
+                    for _ in "123"
+                ]
+                assert is_plain(units)
+            plan = judge(units, snapshot)
+            attempt = f"{case}-{group}"
+            found = await engine.commit(attempt, units, deadline=deadline)
+            assert found == plan.outcomes, (seed, case, group, units)
+            if plan.heads or plan.documents:
+                again = await engine.commit(attempt, units, deadline=deadline)
+                assert again == plan.outcomes, (seed, case, group, "the second sending")
+            for row in plan.rows:
+                logs.setdefault(row.agent, {})[row.sequence] = row.append.id, row.append.body
+            for ref, stored in plan.documents.items():
+                bodies[ref.agent, ref.kind, ref.key] = stored.put.body if stored else None
+        assert await engine.scan_agents(prefix="", after=None, limit=100) == sorted(
+            snapshot.heads.keys() & {*logs, *(agent for agent, _, _ in bodies if agent is not None)}
+        )
+        for agent, log in logs.items():
+            page = await engine.read_log(agent, 0, None, reverse=False, limit=10_000, max_bytes=1 << 30)
+            assert {record.sequence: (record.id, record.body) for record in page.records} == log
+            assert page.head == snapshot.heads[agent]
+        for (agent_or_none, kind, key), body in bodies.items():
+            (doc,) = await engine.read_docs(agent_or_none, DocKind(kind), [key])
+            assert (doc.body if doc else None) == body
+        await engine.close()
+
+
+@pytest.mark.asyncio
+async def test_many_engines_that_create_the_same_agents_at_once_agree(database: str) -> None:
+    """Each group names the agents in another order; none waits for another in a circle, and no sequence is lost."""
+    engines = [engine_of(database, "default") for _ in range(4)]
+    for engine in engines:
+        await engine.open()
+    deadline = asyncio.get_running_loop().time() + 60
+    rounds, agents = 15, [f"agent {n}" for n in range(6)]
+
+    async def write(who: int) -> None:
+        rng = random.Random(who)
+        for n in range(rounds):
+            names = [f"{name} of {n}" for name in rng.sample(agents, len(agents))]
+            units = [
+                Unit(name, (Append(f"{who} {name}", rng.random() < 0.5, 1, b"{}", 1),)) for name in names
+            ]
+            units.append(Unit(None, (), (Put(DocKind.SYSTEM, f"key {n}", b"{}", 1, 1),)))
+            outcomes = await engines[who].commit(f"{who}-{n}", units, deadline=deadline)
+            assert all(isinstance(outcome, Applied) for outcome in outcomes)
+
+    await asyncio.gather(*(write(who) for who in range(len(engines))))
+    for n in range(rounds):
+        for name in agents:
+            page = await engines[0].read_log(
+                f"{name} of {n}", 0, None, reverse=False, limit=99, max_bytes=1 << 20
+            )
+            assert [record.sequence for record in page.records] == [1, 2, 3, 4]
+        (doc,) = await engines[0].read_docs(None, DocKind.SYSTEM, [f"key {n}"])
+        assert doc is not None
+        assert doc.version == 4
+    for engine in engines:
+        await engine.close()
