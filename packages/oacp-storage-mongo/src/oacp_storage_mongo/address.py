@@ -22,7 +22,7 @@ _FIXED: dict[str, tuple[frozenset[str], str]] = {
     "readconcernlevel": (frozenset({"majority", "snapshot"}), "reads see what a majority has, always"),
     "readpreference": (frozenset({"primary"}), "reads go to the primary, always"),
 }
-"""Keys of the query that may say only what is done anyway: anything else would promise a weaker store or a wrong one."""
+"""Keys of the query that may say only what is done anyway: anything else would be a weaker store or a wrong one."""
 
 _OURS = {
     "maxpoolsize": "pool_size",
@@ -67,9 +67,7 @@ def parse_address(
         if name in _FIXED and value.lower() not in _FIXED[name][0]:
             raise StorageConfigError(f"{shown}: {key}={value} cannot be had: {_FIXED[name][1]}")
         if name in _OURS:
-            raise StorageConfigError(
-                f"{shown}: {key} cannot stand in the URL; use the option {_OURS[name]}="
-            )
+            raise StorageConfigError(f"{shown}: {key} cannot stand in the URL; use the option {_OURS[name]}=")
     settings: dict[str, Any] = {
         "w": "majority",
         "journal": True,
@@ -86,12 +84,12 @@ def parse_address(
         settings["username"] = username
     if password is not None:
         settings["password"] = password
-    name = _database_of(url, shown)
-    if name and database and name != database:
+    named = _database_of(url, shown)
+    if named and database and named != database:
         raise StorageConfigError(
-            f"{shown} names the database {name!r}, and the option {database!r}: give one"
+            f"{shown} names the database {named!r}, and the option {database!r}: give one"
         )
-    chosen = database or name or "oacp"
+    chosen = database or named or "oacp"
     if not chosen or len(chosen.encode()) > 63 or set(chosen) & set('/\\. "$*<>:|?\0'):
         raise StorageConfigError(f"{chosen!r} is no name of a MongoDB database")
     return Address(url, chosen, driver_name, settings)

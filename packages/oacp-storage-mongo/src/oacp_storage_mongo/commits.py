@@ -152,9 +152,7 @@ class Commits:
             if slot is None:
                 slot = slots[agent] = slot_of(self._store.namespace, agent)
             sequences.append(sequence)
-            documents.append(
-                record_document(self._store.namespace, agent, slot, sequence, unit.appends[0])
-            )
+            documents.append(record_document(self._store.namespace, agent, slot, sequence, unit.appends[0]))
         written = len(documents)
         refusal: BaseException | None = None
         try:

@@ -37,15 +37,15 @@ async def check_server(store: Store) -> str:
 async def condition(store: Store) -> Info:
     """The condition now: a round trip or two."""
     version = await check_server(store)
-    (mark,) = await store.list(store.meta, [{"$match": {"_id": layout.MARK}}]) or [{}]
+    mark = await store.one_of(store.meta, [{"$match": {"_id": layout.MARK}}]) or {}
     durability: Durability = "power-cut"  # each write waits for the journals of a majority
     warnings: list[str] = []
     engine = await _engine(store)
     if engine is None:
         durability = "unknown"
         warnings.append(
-            "the server does not tell its storage engine ($collStats is forbidden): whether acknowledged writes survive "
-            "a power cut is unknown"
+            "the server does not tell its storage engine ($collStats is forbidden): whether acknowledged writes "
+            "survive a power cut is unknown"
         )
     elif engine != "wiredTiger":
         durability = "none"

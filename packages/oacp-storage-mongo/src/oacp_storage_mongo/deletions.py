@@ -42,7 +42,7 @@ class Deletions:
         for agent in agents:
             condition = await picked(self._store, agent, pick)
             if condition is not None:
-                found = await self._store.list(
+                found = await self._store.all_of(
                     self._store.interactions, [{"$match": condition}, {"$count": "n"}]
                 )
                 count += found[0]["n"] if found else 0
@@ -106,7 +106,7 @@ class Deletions:
     async def complete(self, deadline: float) -> None:
         """Complete what other processes began to erase and did not end."""
         store = self._store
-        pending = await store.list(store.erasures, [{"$match": {"namespace": store.namespace}}])
+        pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
         for agent in dict.fromkeys(one["agent_id"] for one in pending):
             more = True
             while more:
@@ -118,7 +118,7 @@ class Deletions:
 
     async def _erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
         store = self._store
-        found = await store.list(
+        found = await store.all_of(
             store.meta,
             [
                 {"$match": {"_id": layout.MARK}},
@@ -222,13 +222,13 @@ class _Trim:
     async def once(self, deadline: float) -> int:
         """Do it, or tell what it did; raises ``Changed``."""
         store = self._store
-        kept = await store.list(store.receipts, [{"$match": {"_id": self._receipt}}])
+        kept = await store.all_of(store.receipts, [{"$match": {"_id": self._receipt}}])
         if kept:
             return int(kept[0]["outcome"][0])
         condition = await picked(store, self._agent, self._pick)
         if condition is None:
             return 0
-        found = await store.list(
+        found = await store.all_of(
             store.interactions,
             [
                 {"$match": condition},
@@ -240,7 +240,7 @@ class _Trim:
         )
         if not found:
             return 0
-        (head,) = await store.list(store.interactions, store.last_of(self._agent)) or [{"top": 0}]
+        head = await store.one_of(store.interactions, store.last_of(self._agent)) or {"top": 0}
 
         async def work(session: Any) -> int:
             listed = await store.agents.update_one(
@@ -265,20 +265,20 @@ class _Trim:
 
 async def picked(store: Store, agent: str, pick: RetentionPick) -> dict[str, Any] | None:
     """The condition for what the pick names of this agent's log; None when that is nothing."""
-    (listed,) = await store.list(store.agents, store.agent(agent)) or [None]
+    listed = await store.one_of(store.agents, store.agent(agent))
     if listed is None:
         return None
     above = listed["floor"]
     bounds: dict[str, Any] = {"$gt": above}
     if pick.keep_last is not None:
-        kept = [
+        kept: list[dict[str, Any]] = [
             {"$match": store.of_agent(agent) | {"sequence": {"$gt": above}}},
             {"$sort": {"sequence": -1}},
             {"$skip": pick.keep_last},
             {"$limit": 1},
             {"$project": {"_id": 0, "sequence": 1}},
         ]
-        (newest,) = await store.list(store.interactions, kept) or [None]
+        newest = await store.one_of(store.interactions, kept)
         if newest is None:
             return None
         bounds["$lte"] = newest["sequence"]
@@ -288,4 +288,3 @@ async def picked(store: Store, agent: str, pick: RetentionPick) -> dict[str, Any
     if pick.ids is not None:
         condition["id"] = {"$in": list(pick.ids)}
     return condition
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from oacp_storage_core import StorageConfigError
@@ -27,16 +27,20 @@ class Driver(ABC):
 
     @abstractmethod
     async def aggregate(
-        self, collection: Any, pipeline: Sequence[dict[str, Any]], *, batch_size: int
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
     ) -> Any:
         """A cursor, to be iterated and closed."""
+
+    @abstractmethod
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        """From now on ask for so many documents at once."""
 
     @abstractmethod
     async def begin(self, **options: Any) -> Any:
         """A session with a transaction in it."""
 
     @abstractmethod
-    async def watch(self, collection: Any, pipeline: Sequence[dict[str, Any]], **options: Any) -> Any:
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
         """A change stream: ``try_next`` and ``close`` are awaited."""
 
     @abstractmethod
@@ -58,16 +62,19 @@ class PyMongoDriver(Driver):
     """PyMongo's asynchronous client."""
 
     async def aggregate(
-        self, collection: Any, pipeline: Sequence[dict[str, Any]], *, batch_size: int
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
     ) -> Any:
         return await collection.aggregate(pipeline, batchSize=batch_size)
+
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        cursor.batch_size(batch_size)
 
     async def begin(self, **options: Any) -> Any:
         session = self.client.start_session(causal_consistency=False)
         await session.start_transaction(**options)
         return session
 
-    async def watch(self, collection: Any, pipeline: Sequence[dict[str, Any]], **options: Any) -> Any:
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
         return await collection.watch(pipeline, **options)
 
     async def close(self) -> None:
@@ -81,16 +88,19 @@ class MotorDriver(Driver):
     """Motor, which runs PyMongo's synchronous client in threads."""
 
     async def aggregate(
-        self, collection: Any, pipeline: Sequence[dict[str, Any]], *, batch_size: int
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
     ) -> Any:
         return collection.aggregate(pipeline, batchSize=batch_size)
+
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        cursor.delegate.batch_size(batch_size)  # the cursor's own method fails once it has begun
 
     async def begin(self, **options: Any) -> Any:
         session = await self.client.start_session(causal_consistency=False)
         session.start_transaction(**options)
         return session
 
-    async def watch(self, collection: Any, pipeline: Sequence[dict[str, Any]], **options: Any) -> Any:
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
         return collection.watch(pipeline, **options)
 
     async def close(self) -> None:

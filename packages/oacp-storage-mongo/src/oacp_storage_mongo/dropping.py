@@ -58,6 +58,8 @@ def _drop_connection(connection: Any) -> None:
     transport = pair[0]
     secured = getattr(transport, "_ssl_protocol", None)
     transport = getattr(secured, "_transport", transport)
+    if transport is None:
+        return
     with contextlib.suppress(RuntimeError):  # the loop is closed
         transport.abort()
         return

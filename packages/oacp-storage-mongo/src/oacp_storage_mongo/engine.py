@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from oacp_storage_core import Damage, RetentionPick
 from oacp_storage_engine import (
@@ -54,12 +55,15 @@ class MongoEngine(Engine):
         return zlib.crc32(slot.name.encode()) % self.lanes
 
     async def open(self) -> Info:
+        return await self._finishing.read(self._open)
+
+    async def _open(self) -> Info:
         # Deletions and two lanes of commits have connections of their own, and so has a watcher.
         settings = {**self._address.settings, "maxPoolSize": self._pool_size + self.lanes + 4}
-        self._driver = make_driver(
-            self._address.driver, self._address.url, self._address.database, settings
+        self._driver = make_driver(self._address.driver, self._address.url, self._address.database, settings)
+        store = self._store = Store(
+            self._driver, self._namespace, pool_size=self._pool_size, finishing=self._finishing
         )
-        store = self._store = Store(self._driver, self._namespace, pool_size=self._pool_size)
         heads = Heads()
         self._commits = Commits(store, heads)
         self._deletions = Deletions(store, heads)
@@ -67,7 +71,7 @@ class MongoEngine(Engine):
         await check_server(store)
         await prepare(store)
         await self._deletions.complete(asyncio.get_running_loop().time() + _OPEN_SECONDS)
-        return await self.inspect()
+        return await condition(store)
 
     async def close(self) -> None:
         await self._finishing.ended()
@@ -79,8 +83,9 @@ class MongoEngine(Engine):
             self._driver.abandon()
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
-        work = self._commits.commit(attempt, units, lane=self.lane_of(units[0].slot), deadline=deadline)
-        return await self._finishing.run(work, deadline)
+        lane = self.lane_of(units[0].slot)
+        work = partial(self._commits.commit, attempt, units, lane=lane, deadline=deadline)
+        return await self._finishing.write(work, deadline)
 
     async def read_log(
         self,
@@ -93,26 +98,27 @@ class MongoEngine(Engine):
         max_bytes: int,
         hint: Hint | None = None,
     ) -> Page:
-        return await self._reading.read_log(
-            agent, low, high, reverse=reverse, limit=limit, max_bytes=max_bytes, hint=hint
-        )
+        work = partial(self._reading.read_log, reverse=reverse, limit=limit, max_bytes=max_bytes, hint=hint)
+        return await self._finishing.read(partial(work, agent, low, high))
 
     async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
-        return await self._reading.find(agent, ids)
+        return await self._finishing.read(partial(self._reading.find, agent, ids))
 
     async def count(self, agent: str, low: int, high: int | None, hint: Hint | None) -> int | None:
-        return await self._reading.count(agent, low, high, hint)
+        return await self._finishing.read(partial(self._reading.count, agent, low, high, hint))
 
     async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
-        return await self._reading.read_docs(agent, kind, keys)
+        return await self._finishing.read(partial(self._reading.read_docs, agent, kind, keys))
 
     async def scan_docs(
         self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int
     ) -> list[Doc]:
-        return await self._reading.scan_docs(agent, kind, prefix=prefix, after=after, limit=limit)
+        work = partial(self._reading.scan_docs, prefix=prefix, after=after, limit=limit)
+        return await self._finishing.read(partial(work, agent, kind))
 
     async def scan_agents(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
-        return await self._reading.scan_agents(prefix=prefix, after=after, limit=limit)
+        work = partial(self._reading.scan_agents, prefix=prefix, after=after, limit=limit)
+        return await self._finishing.read(work)
 
     async def trim(
         self,
@@ -125,19 +131,19 @@ class MongoEngine(Engine):
         deadline: float,
     ) -> Trimmed:
         if dry_run:
-            return Trimmed(await self._deletions.count(agents, pick))
-        work = self._deletions.trim(attempt, agents, pick, limit=limit, deadline=deadline)
-        return await self._finishing.run(work, deadline)
+            return Trimmed(await self._finishing.read(partial(self._deletions.count, agents, pick)))
+        work = partial(self._deletions.trim, attempt, agents, pick, limit=limit, deadline=deadline)
+        return await self._finishing.write(work, deadline)
 
     async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
-        work = self._deletions.erase(attempt, agent, begin=begin, limit=limit, deadline=deadline)
-        return await self._finishing.run(work, deadline)
+        work = partial(self._deletions.erase, attempt, agent, begin=begin, limit=limit, deadline=deadline)
+        return await self._finishing.write(work, deadline)
 
     def signals(self) -> AsyncIterator[str | None]:
         return signals(self._store)
 
     async def inspect(self) -> Info:
-        return await condition(self._store)
+        return await self._finishing.read(partial(condition, self._store))
 
     def check(self) -> AsyncIterator[Damage]:
         return damages(self._store)

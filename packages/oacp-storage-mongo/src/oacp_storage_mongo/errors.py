@@ -23,7 +23,13 @@ WRITE_CONFLICT = 112
 
 _AUTHENTICATION_FAILED = 18
 _UNAUTHORIZED = 13
-_TOO_LARGE = {10334, 17419, 17420, 257, 313}  # BSONObjectTooLarge, of updates, TransactionTooLarge and ...ForCache
+_TOO_LARGE = {
+    10334,
+    17419,
+    17420,
+    257,
+    313,
+}  # BSONObjectTooLarge, of updates, TransactionTooLarge and ...ForCache
 _OUT_OF_DISK = 14031
 
 _AGAIN = {

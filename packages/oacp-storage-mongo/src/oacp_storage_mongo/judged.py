@@ -181,9 +181,7 @@ class _Writing:
             elif agent in with_documents:
                 matching += 1
                 changes.append(
-                    UpdateOne(
-                        {"_id": key, "incarnation": self.incarnations[agent]}, {"$inc": {"touched": 1}}
-                    )
+                    UpdateOne({"_id": key, "incarnation": self.incarnations[agent]}, {"$inc": {"touched": 1}})
                 )
         return changes, matching
 

@@ -97,9 +97,7 @@ async def _load_part(
         for i in range(0, len(names), _IDS_AT_ONCE):
             wanted = {"id": {"$in": names[i : i + _IDS_AT_ONCE]}}
             projection = {"_id": 0, "agent_id": 1, "sequence": 1, "id": 1, "at_us": 1, "crc": 1, "body": 1}
-            add(
-                store.interactions, [{"$match": store.of_agent(agent) | wanted}, {"$project": projection}]
-            )
+            add(store.interactions, [{"$match": store.of_agent(agent) | wanted}, {"$project": projection}])
     if refs:
         add(
             store.documents,
@@ -149,9 +147,7 @@ def _keep_the_living(
             loaded.deleted.pop(agent, None)
     for agent, name in list(loaded.records):
         found = listed.get(agent)
-        if agent in agents and (
-            found is None or loaded.records[agent, name].sequence <= found["floor"]
-        ):
+        if agent in agents and (found is None or loaded.records[agent, name].sequence <= found["floor"]):
             del loaded.records[agent, name]
     for ref, (incarnation, version) in versions.items():
         if ref.kind is not DocKind.SYSTEM:

@@ -52,14 +52,14 @@ class Reading:
     async def _pivot(self, agent: str, low: int, high: int | None, reverse: bool) -> int | None:
         """Where a filtered page has to end; None when there is not that much."""
         store = self._store
-        pipeline = [
+        pipeline: list[dict[str, Any]] = [
             {"$match": store.of_agent(agent) | {"sequence": _between(low, high)}},
             {"$sort": {"sequence": -1 if reverse else 1}},
             {"$skip": _WINDOW},
             {"$limit": 1},
             {"$project": {"_id": 0, "sequence": 1}},
         ]
-        (found,) = await store.list(store.interactions, pipeline) or [None]
+        found = await store.one_of(store.interactions, pipeline)
         return None if found is None else int(found["sequence"])
 
     async def _page(
@@ -111,7 +111,8 @@ class Reading:
                     full = True
                     break
                 if len(records) == _SIZED:
-                    cursor.batch_size(max((max_bytes - size) * _SIZED // max(size, 1), 2))
+                    left = (max_bytes - size) * _SIZED // max(size, 1)
+                    store.driver.ask_for(cursor, max(left, 2))
             else:
                 return Page(records, head)
         if full:
@@ -123,14 +124,14 @@ class Reading:
     async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
         """As ``Engine.find``."""
         store = self._store
-        pipeline = [
+        pipeline: list[dict[str, Any]] = [
             *store.agent(agent),
             store.union(
                 store.interactions,
                 [{"$match": store.of_agent(agent) | {"id": {"$in": list(ids)}}}, {"$project": RECORD}],
             ),
         ]
-        found = await store.list(store.agents, pipeline, expected=len(ids))
+        found = await store.all_of(store.agents, pipeline, expected=len(ids))
         if not found or "floor" not in found[0]:
             return []
         records = map(record_of, found[1:])
@@ -140,11 +141,11 @@ class Reading:
         """As ``Engine.count``."""
         store = self._store
         matching = store.of_agent(agent) | {"sequence": _between(low, high)} | conditions(hint)
-        pipeline = [
+        pipeline: list[dict[str, Any]] = [
             *store.agent(agent),
             store.union(store.interactions, [{"$match": matching}, {"$count": "n"}]),
         ]
-        found = await store.list(store.agents, pipeline)
+        found = await store.all_of(store.agents, pipeline)
         if not found or "floor" not in found[0]:
             return 0
         if found[0]["floor"] > low:
@@ -194,7 +195,7 @@ class Reading:
                 async for found in cursor:
                     yield doc_of(found)
             return
-        pipeline = [*store.agent(agent), store.union(store.documents, stages)]
+        pipeline: list[dict[str, Any]] = [*store.agent(agent), store.union(store.documents, stages)]
         async with store.found(store.agents, pipeline) as cursor:
             listed = await anext(aiter(cursor), None)
             if listed is None or "floor" not in listed:
@@ -211,13 +212,13 @@ class Reading:
         bounds = names_in(agent_key(store.namespace, prefix))
         if after is not None and after >= prefix:
             bounds["$gt"] = agent_key(store.namespace, after)
-        pipeline = [
+        pipeline: list[dict[str, Any]] = [
             {"$match": {"_id": bounds}},
             {"$sort": {"_id": 1}},
             {"$limit": limit},
             {"$project": {"_id": 0, "agent_id": 1}},
         ]
-        return [found["agent_id"] for found in await store.list(store.agents, pipeline, expected=limit)]
+        return [found["agent_id"] for found in await store.all_of(store.agents, pipeline, expected=limit)]
 
 
 def _between(low: int, high: int | None) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -24,8 +24,11 @@ from oacp_storage_mongo.errors import (
     label,
     reading,
 )
+from oacp_storage_mongo.finishing import Finishing
 
 T = TypeVar("T")
+Stages = Sequence[Mapping[str, Any]]
+"""An aggregation pipeline."""
 
 DURABLE = WriteConcern("majority", j=True)
 _SNAPSHOT = ReadConcern("snapshot")
@@ -39,10 +42,14 @@ class Changed(Exception):
 
 
 class Store:
-    """The collections of one namespace. ``room`` bounds how many reads use connections at once."""
+    """The collections of one namespace.
 
-    def __init__(self, driver: Driver, namespace: str, *, pool_size: int) -> None:
+    At most ``pool_size`` reads use connections at once. All of it is used from within ``finishing``.
+    """
+
+    def __init__(self, driver: Driver, namespace: str, *, pool_size: int, finishing: Finishing) -> None:
         self.driver = driver
+        self.finishing = finishing
         self.namespace = namespace
         self._room = asyncio.Semaphore(pool_size)
         database = driver.database
@@ -57,9 +64,7 @@ class Store:
     # --- reads --------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def found(
-        self, collection: Any, pipeline: Sequence[dict[str, Any]], *, expected: int = 0
-    ) -> AsyncIterator[Any]:
+    async def found(self, collection: Any, pipeline: Stages, *, expected: int = 0) -> AsyncIterator[Any]:
         """A cursor over what the pipeline finds, all of it as of one moment that a majority has.
 
         ``expected``: how many documents will be wanted at least. Raises what a read may raise.
@@ -78,14 +83,17 @@ class Store:
             except DRIVER_ERRORS as exc:
                 raise reading(exc) from exc
 
-    async def list(
-        self, collection: Any, pipeline: Sequence[dict[str, Any]], *, expected: int = 0
-    ) -> list[dict[str, Any]]:
+    async def all_of(self, collection: Any, pipeline: Stages, *, expected: int = 0) -> list[dict[str, Any]]:
         """All that the pipeline finds, as ``found``."""
         async with self.found(collection, pipeline, expected=expected) as cursor:
             return [document async for document in cursor]
 
-    def union(self, collection: Any, pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    async def one_of(self, collection: Any, pipeline: Stages) -> dict[str, Any] | None:
+        """The first that the pipeline finds, if anything."""
+        found = await self.all_of(collection, pipeline)
+        return found[0] if found else None
+
+    def union(self, collection: Any, pipeline: Stages) -> dict[str, Any]:
         """A stage that adds what the pipeline finds in another collection, as of the same moment."""
         return {"$unionWith": {"coll": collection.name, "pipeline": list(pipeline)}}
 
@@ -108,8 +116,7 @@ class Store:
 
     async def check_version(self) -> None:
         """Raise ``SchemaVersionError`` unless the database has our schema version."""
-        (mark,) = await self.list(self.meta, [{"$match": {"_id": layout.MARK}}]) or [{}]
-        self.check_mark(mark)
+        self.check_mark(await self.one_of(self.meta, [{"$match": {"_id": layout.MARK}}]) or {})
 
     def check_mark(self, mark: dict[str, Any]) -> None:
         """As ``check_version``, of a mark that was read already."""
