@@ -39,6 +39,12 @@ alone. CI sets it to what its machines promise to have.
 """
 
 
+ALL_TESTS = ("pytest", "-n", "4", "--dist", "loadscope")
+"""Everything, by four workers on any machine: tests wait for disks, servers and processes more than they compute.
+
+A class or a module of tests stays with one worker, which starts the servers that it needs."""
+
+
 def install(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> None:
     """Install every package of the workspace, editable, and the tools of the named dependency groups.
 
@@ -103,7 +109,7 @@ def tests(session: nox.Session) -> None:
     run_lint(session)
     run_typecheck(session)
     run_build(session)
-    session.run("pytest")
+    session.run(*ALL_TESTS)
     for name in others:
         session.notify(f"tests_on-{name}")
 
@@ -112,7 +118,7 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session) -> None:
     """Run the tests alone on one of the supported interpreters; ``tests`` calls it for those it finds."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs)
 
 
 @nox.session
@@ -176,16 +182,45 @@ def try_wheels(session: nox.Session, dist: Path) -> None:
     constraints = folder / "constraints.txt"
     constraints.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in wheels.items()))
     for name, path in wheels.items():
-        environment = folder / name
-        python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        arguments = ["install", "-q", "-c", str(constraints), str(path)]
-        if session.venv_backend == "uv":
-            session.run("uv", "venv", "-q", "--clear", "-p", sys.executable, str(environment))
-            session.run("uv", "pip", *arguments[:1], "-p", str(python), *arguments[1:])
-        else:
-            session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", str(environment), external=True)
-            session.run(str(python), "-m", "pip", *arguments, external=True)
+        python = make_environment(session, folder / name)
+        pip(session, python, "install", "-q", "-c", str(constraints), str(path))
         session.run(str(python), "-I", ".ci/check_installed.py", name, external=True)
+    try_beside_oacp(session, folder / "beside-oacp", wheels)
+
+
+def try_beside_oacp(session: nox.Session, environment: Path, wheels: dict[str, Path]) -> None:
+    """Install and remove wheels of ours and PyPI's ``oacp``, which has an ``oacp.storage`` too, in either order."""
+    theirs = "oacp==0.1.8"
+    ours = [f"oacp-storage-{name}" for name in ("core", "engine", "file")]
+    python = make_environment(session, environment)
+
+    def change(state: str, *arguments: str) -> None:
+        pip(session, python, *arguments)
+        session.run(str(python), "-I", ".ci/check_beside_oacp.py", state, external=True)
+
+    change("theirs", "install", "-q", theirs)
+    change("both", "install", "-q", *(str(wheels[name]) for name in ours))
+    change("ours", "uninstall", "-q", "oacp")
+    change("both", "install", "-q", theirs)
+    change("theirs", "uninstall", "-q", *ours)
+
+
+def make_environment(session: nox.Session, environment: Path) -> Path:
+    """Make an empty environment, and return its interpreter."""
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "-q", "--clear", "-p", sys.executable, str(environment))
+    else:
+        session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", str(environment), external=True)
+    return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def pip(session: nox.Session, python: Path, command: str, *arguments: str) -> None:
+    """Run a command of pip, or of uv where that is used, on the environment of this interpreter."""
+    if session.venv_backend == "uv":
+        session.run("uv", "pip", command, "-p", str(python), *arguments)
+        return
+    sure = ["-y"] if command == "uninstall" else []
+    session.run(str(python), "-m", "pip", command, *sure, *arguments, external=True)
 
 
 @nox.session
@@ -194,4 +229,4 @@ def minimums(session: nox.Session) -> None:
     if session.venv_backend != "uv":
         session.error('minimums needs uv, which can resolve to lowest versions: pip install "nox[uv]"')
     install(session, "test", options=("--resolution", "lowest-direct"))
-    session.run("pytest", *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs)

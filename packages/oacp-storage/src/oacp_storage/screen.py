@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from oacp_storage.damaged import Damages
+
 _WIDE = 4096
 
 
@@ -69,6 +71,19 @@ def progress_bar(total: int | None = None) -> Iterator[Callable[[int, str], None
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=total)
         yield lambda done, words: bar.update(task, completed=done, description=words)
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: ``1 agent``, ``2,000 agents``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def tell_of_damage(damages: Damages) -> None:
+    """On stderr, a line for each damaged record that was left out."""
+    for reason in damages.reasons:
+        sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
+    if damages.count > len(damages.reasons):
+        sys.stderr.write(f"... and {counted(damages.count - len(damages.reasons), 'more damaged record')}\n")
 
 
 def visible(text: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from oacp_storage.damaged import Damages, readable, undamaged, undamaged_documents
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import has_agent
 from oacp_storage.parameters import AsJson, StorageArgument
-from oacp_storage.screen import visible
-from oacp_storage_core import Capability, Document, Storage, open_storage
+from oacp_storage.screen import counted, visible
+from oacp_storage_core import Capability, Document, Storage
 
 _LONG = 2_000
 _LEARNING = 100
@@ -29,28 +33,26 @@ def show(
 ) -> int:
     """Show an agent: its newest interactions, state and learning data.
 
-    Long payloads are cut; --json prints everything as one object.
+    Long payloads are cut; --json prints everything as one object. What is damaged is named in its place; the exit
+    status is then 1.
     """
-    asyncio.run(_show(agent, storage, last, as_json))
-    return Status.OK
+    described = asyncio.run(_show(agent, storage, last))
+    text = json.dumps(described, indent=2) if as_json else "\n".join(_in_words(described))
+    sys.stdout.write(f"{text}\n")
+    return Status.FOUND if described["damaged"] else Status.OK
 
 
-async def _show(agent_id: str, source: str | None, last: int, as_json: bool) -> None:
-    async with open_storage(source) as storage:
+async def _show(agent_id: str, source: str | None, last: int) -> dict[str, Any]:
+    async with open_existing(source) as storage:
         if Capability.AGENTS not in storage.capabilities:
-            described = await _describe_plainly(storage, agent_id, last)
-        elif await has_agent(storage, agent_id):
-            described = await _describe(storage, agent_id, last)
-        else:
-            raise Stop(f"the storage has no agent {agent_id!r}", Status.USAGE)
-    if as_json:
-        sys.stdout.write(json.dumps(described, indent=2) + "\n")
-        return
-    sys.stdout.write("\n".join(_in_words(described)) + "\n")
+            return await _describe_plainly(storage, agent_id, last)
+        if await has_agent(storage, agent_id):
+            return await _describe(storage, agent_id, last)
+        raise Stop(f"the storage has no agent {agent_id!r}", Status.USAGE)
 
 
 def _in_words(described: dict[str, Any]) -> list[str]:
-    count = "" if described["count"] is None else f": {described['count']:,} interactions"
+    count = "" if described["count"] is None else f": {counted(described['count'], 'interaction')}"
     lines = [f"{visible(described['agent_id'])}{count}"]
     if described["state"] is not None:
         lines += ["", *_document("state", described["state"])]
@@ -61,13 +63,22 @@ def _in_words(described: dict[str, Any]) -> list[str]:
     for one in described["interactions"]:
         title = f"#{one['sequence']}  {one['timestamp']}  {visible(one['id'])}" if "id" in one else "-"
         lines += ["", title, _payload(one["interaction"])]
+    lines += [line for reason in described["damaged"] for line in ("", f"damaged: {visible(reason)}")]
     return lines
 
 
 async def _describe(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
-    newest = [one async for one in storage.iter_interactions(agent_id, reverse=True, limit=last)]
-    state = await storage.get_agent_state_document(agent_id)
-    learning = await storage.list_learning_data(agent_id, limit=_LEARNING + 1)
+    damages = Damages()
+    history = storage.iter_interactions(agent_id, reverse=True, limit=last)
+    newest = [one async for one in undamaged(history, damages)]
+    state = await readable(storage.get_agent_state_document(agent_id), damages)
+    learning: list[Document] = []
+    listed = undamaged_documents(partial(storage.list_learning_data, agent_id), damages)
+    async with aclosing(listed) as documents:
+        async for document in documents:
+            learning.append(document)
+            if len(learning) > _LEARNING:
+                break
     return {
         "agent_id": agent_id,
         "count": await storage.count_interactions(agent_id),
@@ -83,7 +94,13 @@ async def _describe(storage: Storage, agent_id: str, last: int) -> dict[str, Any
             }
             for one in reversed(newest)
         ],
+        "damaged": [*damages.reasons, *_more(damages)],
     }
+
+
+def _more(damages: Damages) -> list[str]:
+    more = damages.count - len(damages.reasons)
+    return [f"... and {counted(more, 'more damaged record')}"] if more else []
 
 
 async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
@@ -97,6 +114,7 @@ async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[
         "learning": [],
         "more_learning": False,
         "interactions": [{"interaction": one} for one in interactions],
+        "damaged": [],
     }
 
 
