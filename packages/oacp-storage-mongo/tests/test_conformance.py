@@ -13,7 +13,7 @@ from mongo_tamper import MongoTamper
 from oacp_storage_conformance import StorageConformance, Tamper
 from oacp_storage_conformance.servers import MongoServer
 
-PATIENCE = "timeout=8&connect_timeout=2"  # seconds that calls to a stopped server take
+PATIENCE = "timeout=15&connect_timeout=2"  # seconds that calls to a stopped server take
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_proxy import Proxy
-from mongo_testing import name_of
 from pymongo import MongoClient
 
+from mongo_proxy import Proxy
+from mongo_testing import name_of
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
 from oacp_storage_mongo import MongoStorage
@@ -147,9 +147,7 @@ async def test_tls_checks_the_certificate(
     tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
     with Proxy(oacp_mongo_server.ports[0], tls) as proxy:
         url = f"{proxy.url}&tls=true"
-        await refused(
-            MongoStorage(url, connect_timeout=1, driver=driver), StorageConnectionError, "over TLS"
-        )
+        await refused(MongoStorage(url, connect_timeout=1, driver=driver), StorageConnectionError, "over TLS")
         options = f"tlsCAFile={certificate}&namespace={name_of(request)}&driver={driver}"
         async with create_storage(f"{url}&{options}") as storage:
             await storage.store_interaction("ann", {"n": 1})
@@ -165,7 +163,9 @@ async def test_a_database_of_others_is_left_alone(
     with client:
         client[name].agents.insert_one({"of": "somebody else"})
         await refused(
-            MongoStorage(oacp_mongo_server.url, database=name), StorageConfigError, "that is not oacp-storage's"
+            MongoStorage(oacp_mongo_server.url, database=name),
+            StorageConfigError,
+            "that is not oacp-storage's",
         )
         assert client[name].list_collection_names() == ["agents"]
         client.drop_database(name)

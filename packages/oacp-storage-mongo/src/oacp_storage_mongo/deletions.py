@@ -9,9 +9,10 @@ from typing import Any
 from oacp_storage_core import RetentionPick
 from oacp_storage_engine import DocKind, Erased, NotApplied, Trimmed, Unknown
 from oacp_storage_mongo import layout
+from oacp_storage_mongo.errors import DRIVER_ERRORS, INVALID_DOCUMENT, code_of, writing
 from oacp_storage_mongo.heads import Heads
 from oacp_storage_mongo.judged import fence, write_receipt
-from oacp_storage_mongo.store import Changed, Store
+from oacp_storage_mongo.store import DURABLE, Changed, Store
 
 _STEP = 2000  # interactions and documents that go in one transaction
 _FIRST_PAUSE = 0.02
@@ -108,15 +109,14 @@ class Deletions:
         store = self._store
         pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
         for agent in dict.fromkeys(one["agent_id"] for one in pending):
-            more = True
-            while more:
-                step = await store.again(lambda name=agent: self._rest(name, deadline), deadline)  # type: ignore[misc]
-                more = step.more
-
-    async def _rest(self, agent: str, deadline: float) -> Erased:
-        return await self._store.transact(lambda session: self._remove(agent, _STEP, session), deadline)
+            while (await self._remove(agent, _STEP)).more:
+                if asyncio.get_running_loop().time() > deadline:
+                    return
 
     async def _erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
+        if not begin:
+            await self._store.check_version()
+            return await self._remove(agent, limit)
         store = self._store
         found = await store.all_of(
             store.meta,
@@ -132,25 +132,45 @@ class Deletions:
         store.check_mark(parts.get("version", {}))
         if "outcome" in parts:
             return Erased(*parts["outcome"]["outcome"])
-        listed = parts.get("floor") if begin else None
-        if listed is None and not any("hidden" in one for one in found):
-            return Erased()
-        top = parts["top"]["top"] if "top" in parts else 0
+        if "floor" not in parts:
+            return Erased(more=any("hidden" in one for one in found))
+        listed = parts["floor"]
+        last = max(listed["last"], parts["top"]["top"] if "top" in parts else 0)
+        counted = await self._counted(agent, listed)
 
         async def work(session: Any) -> Erased:
-            if listed is not None:
-                await self._hide(agent, listed, max(listed["last"], top), session)
-            erased = await self._remove(agent, min(limit, _STEP), session)
-            await write_receipt(store, attempt, list(erased), session)
-            return erased
+            await self._hide(agent, listed, last, session)
+            await write_receipt(store, attempt, list(counted), session)
+            return counted
 
-        return await store.transact(work, deadline)
+        hidden = await store.transact(work, deadline)
+        if hidden.interactions + hidden.states + hidden.learning <= limit:  # it saves a call
+            return hidden._replace(more=(await self._remove(agent, limit)).more)
+        return hidden
+
+    async def _counted(self, agent: str, listed: dict[str, Any]) -> Erased:
+        """What the agent has. It stays true until the agent is hidden, or hiding it fails."""
+        store = self._store
+        of_log = store.of_agent(agent) | {"sequence": {"$gt": listed["floor"]}}
+        of_it = store.of_agent(agent) | {"incarnation": listed["incarnation"]}
+        found = await store.all_of(
+            store.interactions,
+            [
+                {"$match": of_log},
+                {"$count": "log"},
+                store.union(store.documents, [{"$match": of_it}, {"$sortByCount": "$kind"}]),
+            ],
+        )
+        kinds = {one["_id"]: one["count"] for one in found if "_id" in one}
+        interactions = next((one["log"] for one in found if "log" in one), 0)
+        return Erased(interactions, kinds.get(DocKind.STATE, 0), kinds.get(DocKind.LEARNING, 0), more=True)
 
     async def _hide(self, agent: str, listed: dict[str, Any], last: int, session: Any) -> None:
         """Take the agent off the list, remember its last sequence, and take the place after it."""
         store = self._store
         gone = await store.agents.delete_one(
-            {"_id": listed["_id"], "incarnation": listed["incarnation"]}, session=session
+            {"_id": listed["_id"], "incarnation": listed["incarnation"], "touched": listed["touched"]},
+            session=session,
         )
         if not gone.deleted_count:
             raise Changed
@@ -163,50 +183,48 @@ class Deletions:
             upsert=True,
             session=session,
         )
-        await store.erasures.insert_one(
-            {
-                "_id": listed["incarnation"],
-                **store.of_agent(agent),
-                "hidden": last,
-                "schema": layout.SCHEMA_VERSION,
-            },
-            session=session,
-        )
+        hidden = {"_id": listed["incarnation"], **store.of_agent(agent), "hidden": last}
+        await store.erasures.insert_one({**hidden, "schema": layout.SCHEMA_VERSION}, session=session)
 
-    async def _remove(self, agent: str, limit: int, session: Any) -> Erased:
-        """Remove about so many of what is hidden under this name."""
+    async def _remove(self, agent: str, limit: int) -> Erased:
+        """Remove about so many of what is hidden under this name; it is counted already.
+
+        Each statement can be repeated, so no transaction is needed, which a process that dies would leave open.
+        """
         store = self._store
-        interactions = 0
-        kinds: dict[str, int] = {}
         left = limit
-        cursor = store.erasures.find(store.of_agent(agent), session=session)
-        for erasure in await cursor.to_list(None):
-            of_log = store.of_agent(agent) | {"sequence": {"$lte": erasure["hidden"]}}
-            cursor = store.interactions.find(of_log, {"_id": 1}, session=session)
-            keys = [one["_id"] for one in await cursor.sort("sequence", 1).limit(left).to_list(None)]
-            if keys:
-                await store.interactions.update_many({"_id": {"$in": keys}}, _EMPTIED, session=session)
-            interactions += len(keys)
-            left -= len(keys)
-            if not left:
-                return _erased(interactions, kinds, more=True)
-            of_it = store.of_agent(agent) | {"incarnation": erasure["_id"]}
-            cursor = store.documents.find(of_it, {"kind": 1}, session=session)
-            documents = await cursor.limit(left).to_list(None)
-            if documents:
-                keys = [one["_id"] for one in documents]
-                await store.documents.delete_many({"_id": {"$in": keys}}, session=session)
-            for one in documents:
-                kinds[one["kind"]] = kinds.get(one["kind"], 0) + 1
-            left -= len(documents)
-            if not left:
-                return _erased(interactions, kinds, more=True)
-            await store.erasures.delete_one({"_id": erasure["_id"]}, session=session)
-        return _erased(interactions, kinds)
+        try:
+            for erasure in await store.all_of(store.erasures, [{"$match": store.of_agent(agent)}]):
+                of_log = store.of_agent(agent) | {"sequence": {"$lte": erasure["hidden"]}}
+                of_it = store.of_agent(agent) | {"incarnation": erasure["_id"]}
+                keys = await self._keys(store.interactions, of_log, left)
+                if keys:
+                    await _durable(store.interactions).update_many({"_id": {"$in": keys}}, _EMPTIED)
+                left -= len(keys)
+                documents = await self._keys(store.documents, of_it, left) if left else []
+                if documents:
+                    await _durable(store.documents).delete_many({"_id": {"$in": documents}, **of_it})
+                left -= len(documents)
+                if not left:
+                    return Erased(more=True)
+                await _durable(store.erasures).delete_one({"_id": erasure["_id"]})
+        except DRIVER_ERRORS as exc:
+            if code_of(exc) == INVALID_DOCUMENT:
+                raise await store.refused(exc) from exc
+            raise writing(exc) from exc
+        return Erased()
+
+    async def _keys(self, collection: Any, condition: dict[str, Any], limit: int) -> list[Any]:
+        stages: list[dict[str, Any]] = [
+            {"$match": condition},
+            {"$limit": limit},
+            {"$project": {"_id": 1}},
+        ]
+        return [one["_id"] for one in await self._store.all_of(collection, stages, expected=limit)]
 
 
-def _erased(interactions: int, kinds: dict[str, int], *, more: bool = False) -> Erased:
-    return Erased(interactions, kinds.get(DocKind.STATE, 0), kinds.get(DocKind.LEARNING, 0), more)
+def _durable(collection: Any) -> Any:
+    return collection.with_options(write_concern=DURABLE)
 
 
 class _Trim:

@@ -24,6 +24,7 @@ class Driver(ABC):
         self.client = client
         self.database: Any = client[database]
         self._pid = os.getpid()
+        self._kept: object = None
 
     @abstractmethod
     async def aggregate(
@@ -47,10 +48,14 @@ class Driver(ABC):
     async def close(self) -> None:
         """End the client and its connections."""
 
+    def connected(self) -> None:
+        """The client has made its connections; they are remembered, because a forked child's client forgets them."""
+        self._kept = getattr(self.client, "_topology", None)
+
     def abandon(self) -> None:
         """Drop the client without awaiting; in a forked child leave what belongs to the parent alone."""
         if self._pid != os.getpid():
-            keep_untouched(self.client)
+            keep_untouched((self.client, self._kept))
         else:
             self._abandon()
 

@@ -69,6 +69,7 @@ class MongoEngine(Engine):
         self._deletions = Deletions(store, heads)
         self._reading = Reading(store)
         await check_server(store)
+        self._driver.connected()
         await prepare(store)
         await self._deletions.complete(asyncio.get_running_loop().time() + _OPEN_SECONDS)
         return await condition(store)

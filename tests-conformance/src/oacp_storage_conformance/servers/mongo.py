@@ -72,6 +72,8 @@ class MongoServer:
         argv = [str(self._program), "--dbpath", str(node.directory), "--port", str(self.ports[i])]
         argv += ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", str(self._cache_gb)]
         argv += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        # What a killed client was in the middle of is kept for a minute otherwise, and tests kill many.
+        argv += ["--setParameter", "transactionLifetimeLimitSeconds=5"]
         argv += ["--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)", *self._options]
         if not standalone:
             argv += ["--replSet", _SET, "--oplogSize", "64"]
