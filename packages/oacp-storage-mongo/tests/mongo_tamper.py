@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pymongo import MongoClient
@@ -11,6 +12,7 @@ from oacp_storage_conformance import Tamper
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_conformance.tamper import Part
 
+_CUT_SECONDS = 0.25
 WRITTEN = ("agents", "documents", "erasures", "interactions", "receipts", "tombstones")
 
 
@@ -35,6 +37,7 @@ class MongoTamper(Tamper):
         self._server = server
         self._proxy = proxy
         self._database = database
+        self._cut_at = 0.0
 
     def flip_interaction(self, agent_id: str, sequence: int, *, part: Part, namespace: str) -> None:
         field = {"body": "body", "id": "id", "time": "at_us"}[part]
@@ -74,7 +77,14 @@ class MongoTamper(Tamper):
             database.meta.update_one({"_id": "schema"}, {"$set": {"version": version}})
 
     def cut_connections(self) -> None:
-        self._proxy.cut()
+        """A few times a second, however often it is asked for.
+
+        MongoDB's drivers need some round trips to know a server again, and a transaction some more: of connections that
+        live for a hundredth of a second nothing would be seen but that they cannot be used.
+        """
+        if time.monotonic() - self._cut_at > _CUT_SECONDS:
+            self._proxy.cut()
+            self._cut_at = time.monotonic()
 
     def stop_server(self) -> None:
         self._server.nodes[0].kill()
