@@ -44,64 +44,74 @@ _LONGEST_PAUSE = 0.05
 
 
 @dataclass
-class _Lane:
-    """What a lane is at: the units of its attempt, and the outcomes that are known."""
+class _Group:
+    """The units of an attempt, and the outcomes that are known.
+
+    ``unknown`` when a sending may have been applied; ``under_way`` counts sendings, since one that nobody waits for
+    any more goes on.
+    """
 
     attempt: str = ""
     units: Sequence[Unit] = ()
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    uncertain: bool = False
+    unknown: bool = False
+    under_way: int = 0
 
 
 class Commits:
-    """The commits of one engine; there is one in each lane at a time."""
+    """The commits of one engine, of which there is one at a time."""
 
     def __init__(self, store: Store, heads: Heads) -> None:
         self._store = store
         self._heads = heads
         self._interactions = store.interactions.with_options(write_concern=DURABLE)
-        self._lanes: dict[int, _Lane] = {}
+        self._group = _Group()
 
-    async def commit(
-        self, attempt: str, units: Sequence[Unit], *, lane: int, deadline: float
-    ) -> list[Outcome]:
-        """Apply the units, which all belong to this lane."""
-        state = self._lanes.get(lane)
-        if state is None or state.attempt != attempt or state.units != units:
-            state = self._lanes[lane] = _Lane(attempt, units)
-        uncertain, state.uncertain = state.uncertain, True
+    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
+        """Apply the units."""
+        state = self._group
+        if state.attempt != attempt or state.units != units:
+            state = self._group = _Group(attempt, units)
+        repeated = state.unknown or state.under_way > 0
+        state.under_way += 1
         try:
-            if not uncertain:
-                await self._append(state, deadline)
-            judged = [i for i in range(len(units)) if i not in state.outcomes]
-            if judged:
-                outcomes = await commit_judged(
-                    self._store,
-                    self._heads,
-                    attempt,
-                    [units[i] for i in judged],
-                    repeated=uncertain,
-                    deadline=deadline,
-                )
-                state.outcomes.update(zip(judged, outcomes, strict=True))
-        except Unknown:
-            self._forget(units)
-            raise
+            return await self._commit(state, repeated, deadline)
         except NotApplied as exc:
-            state.uncertain = uncertain
-            self._forget(units)
-            if uncertain or state.outcomes:
+            if repeated or state.outcomes:
                 raise Unknown(str(exc)) from exc
             raise
         except StorageError as exc:
-            state.uncertain = uncertain
-            self._forget(units)
-            if state.outcomes:
+            state.unknown = state.unknown or isinstance(exc, Unknown)
+            if state.outcomes and not isinstance(exc, Unknown):
                 raise OutcomeUnknownError(
                     f"{len(state.outcomes)} writes of a group were applied, and then: {exc}"
                 ) from exc
             raise
-        del self._lanes[lane]
+        except BaseException:
+            state.unknown = True
+            raise
+        finally:
+            state.under_way -= 1
+            if len(state.outcomes) < len(units):
+                self._forget(units)
+
+    async def _commit(self, state: _Group, repeated: bool, deadline: float) -> list[Outcome]:
+        units = state.units
+        if not repeated:
+            await self._append(state, deadline)
+        judged = [i for i in range(len(units)) if i not in state.outcomes]
+        if judged:
+            outcomes = await commit_judged(
+                self._store,
+                self._heads,
+                state.attempt,
+                [units[i] for i in judged],
+                repeated=repeated,
+                deadline=deadline,
+            )
+            state.outcomes.update(zip(judged, outcomes, strict=True))
+        if self._group is state:  # otherwise nobody waited for this any more
+            self._group = _Group()
         return [state.outcomes[i] for i in range(len(units))]
 
     def _forget(self, units: Sequence[Unit]) -> None:
@@ -109,7 +119,7 @@ class Commits:
             if unit.agent is not None:
                 self._heads.forget(unit.agent)
 
-    async def _append(self, state: _Lane, deadline: float) -> None:
+    async def _append(self, state: _Group, deadline: float) -> None:
         """Write the plain appends of agents that exist, and of which nothing else is in the group."""
         others = {unit.agent for unit in state.units if not _is_plain(unit)}
         plain = [i for i, unit in enumerate(state.units) if unit.agent not in others]
@@ -139,7 +149,7 @@ class Commits:
                 self._heads.learn(agent, head)
         return {agent: head for agent, head in known.items() if head is not None}
 
-    async def _insert(self, state: _Lane, plain: list[int], heads: dict[str, Head]) -> int:
+    async def _insert(self, state: _Group, plain: list[int], heads: dict[str, Head]) -> int:
         """Insert as many as can be, in their order; returns how many those were."""
         lasts = {agent: head.last for agent, head in heads.items()}
         slots: dict[str, bytes] = {}

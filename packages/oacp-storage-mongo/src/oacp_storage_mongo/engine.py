@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -18,7 +17,6 @@ from oacp_storage_engine import (
     Outcome,
     Page,
     Record,
-    Slot,
     Trimmed,
     Unit,
 )
@@ -35,13 +33,13 @@ from oacp_storage_mongo.schema import prepare
 from oacp_storage_mongo.signals import signals
 from oacp_storage_mongo.store import Store
 
+_FURTHER = 6  # connections beside those for reads
 _OPEN_SECONDS = 3600.0  # for what an interrupted deletion left; the opening has a time limit of its own
 
 
 class MongoEngine(Engine):
-    """One namespace of a database. Two lanes, so that the client prepares one group while the server writes another."""
+    """One namespace of a database. One lane: larger groups gain more than a second group under way would."""
 
-    lanes = 2
     max_group_units = 1000
 
     def __init__(self, address: Address, namespace: str, *, pool_size: int) -> None:
@@ -51,15 +49,12 @@ class MongoEngine(Engine):
         self._driver: Driver | None = None
         self._finishing = Finishing()
 
-    def lane_of(self, slot: Slot) -> int:
-        return zlib.crc32(slot.name.encode()) % self.lanes
-
     async def open(self) -> Info:
         return await self._finishing.read(self._open)
 
     async def _open(self) -> Info:
-        # Deletions and two lanes of commits have connections of their own, and so has a watcher.
-        settings = {**self._address.settings, "maxPoolSize": self._pool_size + self.lanes + 4}
+        # Commits, deletions and a watcher have connections of their own.
+        settings = {**self._address.settings, "maxPoolSize": self._pool_size + _FURTHER}
         self._driver = make_driver(self._address.driver, self._address.url, self._address.database, settings)
         store = self._store = Store(
             self._driver, self._namespace, pool_size=self._pool_size, finishing=self._finishing
@@ -84,8 +79,7 @@ class MongoEngine(Engine):
             self._driver.abandon()
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
-        lane = self.lane_of(units[0].slot)
-        work = partial(self._commits.commit, attempt, units, lane=lane, deadline=deadline)
+        work = partial(self._commits.commit, attempt, units, deadline=deadline)
         return await self._finishing.write(work, deadline)
 
     async def read_log(
