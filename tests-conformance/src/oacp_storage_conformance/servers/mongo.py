@@ -16,13 +16,21 @@ _SET = "rs0"
 class MongoServer:
     """A replica set of ``nodes`` mongod processes (transactions and change streams need one, even of one).
 
-    ``cache_gb`` is each node's cache; transactions near 32 MiB need 1.
+    ``cache_gb`` is each node's cache; transactions near 32 MiB need 1. ``options`` are further arguments of mongod.
     """
 
-    def __init__(self, nodes: int = 1, *, url: str | None = None, cache_gb: float | None = None) -> None:
+    def __init__(
+        self,
+        nodes: int = 1,
+        *,
+        url: str | None = None,
+        cache_gb: float | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self._external = url
         self._program: Path | None = None if url else find_program(*_PROGRAM)
         self._cache_gb = cache_gb or (1.0 if nodes == 1 else 0.25)
+        self._options = options
         self.nodes: list[ServerProcess] = []
         self.ports = [] if url else [free_port() for _ in range(nodes)]
 
@@ -64,7 +72,9 @@ class MongoServer:
         argv = [str(self._program), "--dbpath", str(node.directory), "--port", str(self.ports[i])]
         argv += ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", str(self._cache_gb)]
         argv += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
-        argv += ["--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)"]
+        # What a killed client was in the middle of is kept for a minute otherwise, and tests kill many.
+        argv += ["--setParameter", "transactionLifetimeLimitSeconds=5"]
+        argv += ["--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)", *self._options]
         if not standalone:
             argv += ["--replSet", _SET, "--oplogSize", "64"]
         node.start(argv, lambda: _ping(self.ports[i]) is not None)

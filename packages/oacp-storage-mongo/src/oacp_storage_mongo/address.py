@@ -1,0 +1,110 @@
+"""MongoDB URLs, and the settings of the driver that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from pymongo import errors as driver
+from pymongo.uri_parser import SCHEME, SRV_SCHEME, parse_uri
+
+from oacp_storage_core import StorageConfigError
+from oacp_storage_core.urls import redact_url, split_url
+from oacp_storage_mongo.driver import DriverName
+
+_FORMS = "mongodb://host:27017,host:27017/database?replicaSet=rs0 or mongodb+srv://host/database"
+
+_FIXED: dict[str, tuple[frozenset[str], str]] = {
+    "w": (frozenset({"majority"}), "writes wait for a majority, always"),
+    "journal": (frozenset({"true"}), "writes wait for the journal, always"),
+    "j": (frozenset({"true"}), "writes wait for the journal, always"),
+    "readconcernlevel": (frozenset({"majority", "snapshot"}), "reads see what a majority has, always"),
+    "readpreference": (frozenset({"primary"}), "reads go to the primary, always"),
+}
+"""Keys of the query that may say only what is done anyway: anything else would be a weaker store or a wrong one."""
+
+_OURS = {
+    "maxpoolsize": "pool_size",
+    "connecttimeoutms": "connect_timeout",
+    "serverselectiontimeoutms": "connect_timeout",
+    "sockettimeoutms": "response_timeout",
+    "timeoutms": "timeout",
+    "wtimeoutms": "timeout",
+    "waitqueuetimeoutms": "timeout",
+}
+"""Keys of the query in place of which we have options."""
+
+_PASSWORD = "in a user name or password : is written %3A, / %2F, ? %3F, # %23, @ %40 and % %25"  # noqa: S105 - advice
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the store is: the URL for the driver, the database, and further settings of the client."""
+
+    url: str = field(repr=False)
+    database: str
+    driver: DriverName
+    settings: dict[str, Any] = field(repr=False)
+
+
+def parse_address(
+    url: str,
+    *,
+    database: str | None,
+    username: str | None,
+    password: str | None,
+    driver_name: DriverName,
+    connect_timeout: float,
+    response_timeout: float,
+) -> Address:
+    """Check a URL and what stands beside it; raises ``StorageConfigError``, and connects to nothing."""
+    shown = redact_url(url)
+    if not url.startswith((SCHEME, SRV_SCHEME)):
+        raise StorageConfigError(f"{shown} is no URL of a MongoDB; write {_FORMS}")
+    for key, value, _ in split_url(url).query:
+        name = key.lower()
+        if name in _FIXED and value.lower() not in _FIXED[name][0]:
+            raise StorageConfigError(f"{shown}: {key}={value} cannot be had: {_FIXED[name][1]}")
+        if name in _OURS:
+            raise StorageConfigError(f"{shown}: {key} cannot stand in the URL; use the option {_OURS[name]}=")
+    settings: dict[str, Any] = {
+        "w": "majority",
+        "journal": True,
+        "readConcernLevel": "majority",
+        "readPreference": "primary",
+        # A statement that is sent again by the driver would be one more that may arrive late; we send again ourselves.
+        "retryWrites": False,
+        "retryReads": False,
+        "connectTimeoutMS": round(connect_timeout * 1000),
+        "serverSelectionTimeoutMS": round(connect_timeout * 1000),
+        "socketTimeoutMS": round(response_timeout * 1000),
+    }
+    if username is not None:
+        settings["username"] = username
+    if password is not None:
+        settings["password"] = password
+    named = _database_of(url, shown)
+    if named and database and named != database:
+        raise StorageConfigError(
+            f"{shown} names the database {named!r}, and the option {database!r}: give one"
+        )
+    chosen = database or named or "oacp"
+    if not chosen or len(chosen.encode()) > 63 or set(chosen) & set('/\\. "$*<>:|?\0'):
+        raise StorageConfigError(f"{chosen!r} is no name of a MongoDB database")
+    return Address(url, chosen, driver_name, settings)
+
+
+def _database_of(url: str, shown: str) -> str | None:
+    """The database in the URL, checked by the driver as far as it does that without looking up names."""
+    if url.startswith(SRV_SCHEME):  # its parser would ask the name server
+        path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+        return unquote(path) or None
+    try:
+        parsed = parse_uri(url, validate=True, warn=False)
+    except (driver.InvalidURI, driver.ConfigurationError, ValueError, TypeError) as exc:
+        # The driver's words may repeat a piece of the password.
+        advice = _PASSWORD if "@" in url else f"write {_FORMS}"
+        raise StorageConfigError(f"{shown} is malformed ({type(exc).__name__}): {advice}") from None
+    found: str | None = parsed["database"]
+    return found

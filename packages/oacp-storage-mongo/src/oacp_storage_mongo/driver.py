@@ -1,0 +1,134 @@
+"""The drivers: Motor, and PyMongo's own asynchronous client. Everything in which they differ is in this module.
+
+Both have the same methods on collections; the differences are which of them are awaited, and how a client is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from oacp_storage_core import StorageConfigError
+from oacp_storage_mongo.dropping import drop_client, keep_untouched
+
+DriverName = Literal["motor", "pymongo"]
+
+
+class Driver(ABC):
+    """One client in one event loop. ``Any`` stands for the objects of the driver, whose two families share no types."""
+
+    def __init__(self, client: Any, database: str) -> None:
+        self.client = client
+        self.database: Any = client[database]
+        self._pid = os.getpid()
+        self._kept: object = None
+
+    @abstractmethod
+    async def aggregate(
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
+    ) -> Any:
+        """A cursor, to be iterated and closed."""
+
+    @abstractmethod
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        """From now on ask for so many documents at once."""
+
+    @abstractmethod
+    async def begin(self, **options: Any) -> Any:
+        """A session with a transaction in it."""
+
+    @abstractmethod
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        """A change stream: ``try_next`` and ``close`` are awaited."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the client and its connections."""
+
+    def connected(self) -> None:
+        """The client has made its connections; they are remembered, because a forked child's client forgets them."""
+        self._kept = getattr(self.client, "_topology", None)
+
+    def abandon(self) -> None:
+        """Drop the client without awaiting; in a forked child leave what belongs to the parent alone."""
+        if self._pid != os.getpid():
+            keep_untouched((self.client, self._kept))
+        else:
+            self._abandon()
+
+    @abstractmethod
+    def _abandon(self) -> None: ...
+
+
+class PyMongoDriver(Driver):
+    """PyMongo's asynchronous client."""
+
+    async def aggregate(
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
+    ) -> Any:
+        return await collection.aggregate(pipeline, batchSize=batch_size)
+
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        cursor.batch_size(batch_size)
+
+    async def begin(self, **options: Any) -> Any:
+        session = self.client.start_session(causal_consistency=False)
+        await session.start_transaction(**options)
+        return session
+
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        return await collection.watch(pipeline, **options)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    def _abandon(self) -> None:
+        drop_client(self.client)
+
+
+class MotorDriver(Driver):
+    """Motor, which runs PyMongo's synchronous client in threads."""
+
+    async def aggregate(
+        self, collection: Any, pipeline: Sequence[Mapping[str, Any]], *, batch_size: int
+    ) -> Any:
+        return collection.aggregate(pipeline, batchSize=batch_size)
+
+    def ask_for(self, cursor: Any, batch_size: int) -> None:
+        cursor.delegate.batch_size(batch_size)  # the cursor's own method fails once it has begun
+
+    async def begin(self, **options: Any) -> Any:
+        session = await self.client.start_session(causal_consistency=False)
+        session.start_transaction(**options)
+        return session
+
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        return collection.watch(pipeline, **options)
+
+    async def close(self) -> None:
+        # It says goodbye to the server and waits for an answer, which must not stop the loop.
+        import asyncio
+
+        await asyncio.to_thread(self.client.close)
+
+    def _abandon(self) -> None:
+        # As above, and nobody waits for it: a daemon thread keeps no interpreter from exiting.
+        threading.Thread(target=self.client.close, name="oacp-storage drops a client", daemon=True).start()
+
+
+def make_driver(name: DriverName, url: str, database: str, settings: dict[str, Any]) -> Driver:
+    """A client of that driver in the running loop; it connects at its first use."""
+    if name == "pymongo":
+        from pymongo import AsyncMongoClient
+
+        return PyMongoDriver(AsyncMongoClient(url, connect=False, **settings), database)
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient
+    except ImportError as exc:
+        raise StorageConfigError(
+            'Motor cannot be imported: "pip install motor", or use driver="pymongo", which needs no further package'
+        ) from exc
+    return MotorDriver(AsyncIOMotorClient(url, connect=False, **settings), database)

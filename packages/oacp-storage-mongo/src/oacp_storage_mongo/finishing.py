@@ -1,0 +1,74 @@
+"""Calls of the driver that go on to their end, whoever stops waiting for them.
+
+Neither driver can be cancelled in the middle: PyMongo loses connections, or the cancellation itself, and a statement in
+one of Motor's threads cannot be stopped. A transaction left in the middle would hold what it wrote for a minute. So
+whatever uses the driver runs in a task of its own, which ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from oacp_storage_engine import Unknown
+from oacp_storage_engine.background import start_task
+
+T = TypeVar("T")
+
+
+class Finishing:
+    """What one engine has under way."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Future[Any]] = set()
+
+    async def read(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Await ``work()``. Cancelling this leaves it alone."""
+        return await self._start(work)
+
+    async def write(self, work: Callable[[], Awaitable[T]], deadline: float) -> T:
+        """As ``read``, until the deadline; ``Unknown`` when it has not ended by then."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._start(work)
+        except TimeoutError as exc:
+            raise Unknown("MongoDB did not answer in time") from exc
+
+    def leave(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin ``work()``, and wait for it in ``ended`` only."""
+        self._start(work)
+
+    async def ended(self) -> None:
+        """Wait until nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
+        self._under_way.add(ended)
+        ended.add_done_callback(self._under_way.discard)
+        start_task(_finish(work, outcome, ended), "oacp-storage asks MongoDB")
+        return outcome
+
+
+async def _finish(
+    work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], ended: asyncio.Future[None]
+) -> None:
+    try:
+        result = await work()
+    except asyncio.CancelledError:
+        outcome.cancel()
+        raise
+    except Exception as exc:  # noqa: BLE001 - whoever waits gets it, whatever it is
+        if not outcome.done():
+            outcome.set_exception(exc)
+            outcome.exception()  # whether somebody looks at it or not
+    else:
+        if not outcome.done():
+            outcome.set_result(result)
+    finally:
+        if not ended.done():
+            ended.set_result(None)

@@ -1,0 +1,68 @@
+"""The contract, clause by clause, on a real server, with both drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from mongo_proxy import Proxy
+from mongo_tamper import MongoTamper
+from oacp_storage_conformance import StorageConformance, Tamper
+from oacp_storage_conformance.servers import MongoServer
+
+PATIENCE = "timeout=15&connect_timeout=2"  # seconds that calls to a stopped server take
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drivers look for a server that they lost twice a second; some tests cut connections all the time."""
+    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
+
+
+@pytest.fixture(scope="module")
+def proxy(oacp_mongo_server: MongoServer) -> Iterator[Proxy | None]:
+    """In front of a server of our own, so that connections can be cut."""
+    client: MongoClient[dict[str, Any]] = MongoClient(oacp_mongo_server.url)
+    with client:
+        for driver in ("motor", "pymongo"):
+            client.drop_database(f"conformance-{driver}")
+    if not oacp_mongo_server.controllable:
+        yield None
+        return
+    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+        yield proxy
+
+
+def url_of(server: MongoServer, proxy: Proxy | None, database: str, driver: str) -> str:
+    base = (proxy.url if proxy else server.url).replace("/?", f"/{database}?", 1)
+    return f"{base}{'&' if '?' in base else '?'}{PATIENCE}&driver={driver}"
+
+
+class OnMongo(StorageConformance):
+    """``driver`` decides; each has a database of its own, since a tamper changes all of it."""
+
+    __test__ = False
+    driver = ""
+
+    @pytest.fixture
+    def storage_source(self, oacp_mongo_server: MongoServer, proxy: Proxy | None) -> str:
+        return url_of(oacp_mongo_server, proxy, f"conformance-{self.driver}", self.driver)
+
+    @pytest.fixture
+    def storage_tamper(self, oacp_mongo_server: MongoServer, proxy: Proxy | None) -> Tamper | None:
+        if proxy is None:
+            return None
+        return MongoTamper(oacp_mongo_server, proxy, f"conformance-{self.driver}")
+
+
+class TestMotor(OnMongo):
+    __test__ = True
+    driver = "motor"
+
+
+class TestPyMongo(OnMongo):
+    __test__ = True
+    driver = "pymongo"
