@@ -39,6 +39,12 @@ alone. CI sets it to what its machines promise to have.
 """
 
 
+ALL_TESTS = ("pytest", "-n", "4", "--dist", "loadscope")
+"""Everything, by four workers on any machine: tests wait for disks, servers and processes more than they compute.
+
+A class or a module of tests stays with one worker, which starts the servers that it needs."""
+
+
 def install(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> None:
     """Install every package of the workspace, editable, and the tools of the named dependency groups.
 
@@ -103,7 +109,7 @@ def tests(session: nox.Session) -> None:
     run_lint(session)
     run_typecheck(session)
     run_build(session)
-    session.run("pytest")
+    session.run(*ALL_TESTS)
     for name in others:
         session.notify(f"tests_on-{name}")
 
@@ -112,7 +118,7 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session) -> None:
     """Run the tests alone on one of the supported interpreters; ``tests`` calls it for those it finds."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs)
 
 
 @nox.session
@@ -194,4 +200,4 @@ def minimums(session: nox.Session) -> None:
     if session.venv_backend != "uv":
         session.error('minimums needs uv, which can resolve to lowest versions: pip install "nox[uv]"')
     install(session, "test", options=("--resolution", "lowest-direct"))
-    session.run("pytest", *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs)

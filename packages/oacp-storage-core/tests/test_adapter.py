@@ -241,6 +241,18 @@ def test_durable_and_multiprocess_are_those_of_the_backend() -> None:
 # --- life ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asyncio
+async def test_where_a_store_is_missing_is_the_backends_to_say() -> None:
+    class OnFiles(Four):
+        async def missing_store(self) -> str | None:
+            return "/data"
+
+    assert await adapt(Four()).missing_store() is None
+    backend = OnFiles()
+    assert await adapt(backend).missing_store() == "/data"
+    assert life(backend) == []  # nothing was opened for it
+
+
 def life(backend: Four) -> list[str]:
     return [call[0] for call in backend.calls if call[0] in ("open", "close")]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from oacp_storage_core.ids import new_id
 from oacp_storage_core.names import check_name
@@ -42,3 +46,27 @@ def test_does_not_repeat_and_uses_all_its_random_bits() -> None:
         zeros |= ~value
     assert ones & random_bits == random_bits
     assert zeros & random_bits == random_bits
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_child_makes_ids_of_its_own() -> None:
+    new_id()  # so that there is randomness to inherit
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writing, "\n".join(new_id() for _ in range(50)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        theirs = pipe.read().decode().split("\n")
+    os.waitpid(child, 0)
+    ours = [new_id() for _ in range(50)]
+    assert len({one[-20:] for one in [*ours, *theirs]}) == 100
+
+
+def test_threads_share_no_ids() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        batches = list(threads.map(lambda _: [new_id() for _ in range(5000)], range(4)))
+    assert len({one[-20:] for batch in batches for one in batch}) == 20_000

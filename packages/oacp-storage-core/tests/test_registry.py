@@ -398,6 +398,31 @@ def test_the_list_groups_the_names_of_one_target(site) -> None:
     ]
 
 
+def test_a_name_that_cannot_be_looked_up_does_not_make_the_others_of_its_target_broken(site) -> None:
+    site.install(
+        "dist-names", {BACKENDS: {"Old_Name": "sys:Store", "clash": "sys:Store", "good": "sys:Store"}}
+    )
+    site.install("dist-other", {BACKENDS: {"clash": "sys:Other"}})
+    listed = {info.names: info.problem for info in available_backends() if info.distribution == "dist-names"}
+    assert listed.keys() == {("Old_Name",), ("clash",), ("good",)}
+    assert listed["good",] is None
+    assert "'Old_Name' cannot be looked up" in str(listed["Old_Name",])
+    assert "'clash' is claimed twice" in str(listed["clash",])
+
+
+def test_only_what_can_be_looked_up_is_suggested(lone_site) -> None:
+    lone_site.install("dist-names", {BACKENDS: {"cabinet_1": "sys:Store", "shelf": "sys:Store"}})
+    message = message_of(BackendNotFoundError, "cabinet-1")
+    assert message.endswith("no installed backend is called 'cabinet-1'; installed are: shelf")
+
+
+def test_a_broken_distribution_that_is_found_twice_is_told_of_once(make_site, tmp_path) -> None:
+    for folder in ("back", "front"):
+        make_site(tmp_path / folder).install("bad-backend", b"[oacp_storage.backends]\nmine\n")
+    assert [info.distribution for info in available_backends()].count("bad-backend") == 1
+    assert message_of(BackendNotFoundError, "missing").count("bad-backend (") == 1
+
+
 def test_a_conflict_does_not_advise_to_remove_the_first_party_backend(site) -> None:
     site.install("oacp-storage-redis", {BACKENDS: {"redis": "ours:Ours"}})
     site.install("a-stranger", {BACKENDS: {"redis": "theirs:Theirs"}})

@@ -154,7 +154,7 @@ class OnlyHistory(StorageWrapper):
 async def test_what_a_wrapper_does_not_declare_does_not_pass_it() -> None:
     recorder = Recorder()
     wrapper = OnlyHistory(recorder)
-    always = {"open", "close", "health", "get_interactions", "get_agent_state"}
+    always = {"open", "close", "missing_store", "health", "get_interactions", "get_agent_state"}
     history = {"iter_interactions", "get_interaction", "count_interactions"}
     for name in METHODS:
         if name in always | history:

@@ -18,7 +18,7 @@ from unittest import mock
 from faulty_engine import CURRENT, Faults, FaultyEngine, Truth
 from memory_engine import FakeStorage, MemoryStore
 from oacp_storage_core import Interaction, StorageClosedError, StorageError
-from oacp_storage_engine import Unit, group_commit, log_iterators, storage
+from oacp_storage_engine import Unit, deletions, group_commit, log_iterators
 from oacp_storage_engine.group_commit import GroupCommit
 from simulated_calls import Calls, Operation
 from virtual_loop import START, Deadlock, VirtualLoop
@@ -350,8 +350,8 @@ def _instrumented(world: World) -> Iterator[None]:
     with (
         mock.patch.object(group_commit, "MAX_QUEUED_UNITS", world.queue),
         mock.patch.object(log_iterators, "_RECHECK", 1e9),
-        mock.patch.object(storage, "_TRIM_STEP", world.step),
-        mock.patch.object(storage, "_ERASE_STEP", world.step),
+        mock.patch.object(deletions, "_TRIM_STEP", world.step),
+        mock.patch.object(deletions, "_ERASE_STEP", world.step),
         mock.patch.object(GroupCommit, "_append", noted),
         mock.patch.object(sys, "unraisablehook", unraisable.append),
     ):

@@ -89,7 +89,7 @@ def test_deletions_count_what_all_their_steps_removed() -> None:
 
 
 def test_many_ids_go_to_the_store_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oacp_storage_engine.storage._TRIM_STEP", 3)
+    monkeypatch.setattr("oacp_storage_engine.deletions._TRIM_STEP", 3)
 
     async def main() -> None:
         async with FakeStorage() as storage:

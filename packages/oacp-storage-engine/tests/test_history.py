@@ -18,7 +18,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STREAMED", "COUNTED", "LISTED"):
-        monkeypatch.setattr(f"oacp_storage_engine.storage.{name}", PageSize(10, 1000))
+        monkeypatch.setattr(f"oacp_storage_engine.interactions.{name}", PageSize(10, 1000))
     monkeypatch.setattr("oacp_storage_engine.log_iterators.STREAMED", PageSize(10, 1000))
 
 
@@ -167,7 +167,7 @@ def test_a_store_may_leave_out_sure_misses_and_return_empty_pages() -> None:
 
 
 def test_other_tasks_get_their_turn_within_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oacp_storage_engine.storage.LISTED", PageSize(10_000, 10**9))
+    monkeypatch.setattr("oacp_storage_engine.interactions.LISTED", PageSize(10_000, 10**9))
 
     async def main() -> None:
         async with await filled(100) as storage:

@@ -230,7 +230,7 @@ def test_close_waits_for_calls_that_wait_for_opening() -> None:
 
 
 def test_close_lets_deletions_finish_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oacp_storage_engine.storage._ERASE_STEP", 1)
+    monkeypatch.setattr("oacp_storage_engine.deletions._ERASE_STEP", 1)
 
     async def main() -> None:
         storage = FakeStorage()

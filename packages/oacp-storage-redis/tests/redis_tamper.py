@@ -95,9 +95,7 @@ class RedisTamper(Tamper):
 
     def _flip(self, key: str, field: str) -> None:
         with self._client() as client:
-            stored = client.hget(key, field)
-            start, _, body = stored.rpartition(b"\n")
-            client.hset(key, field, start + b"\n" + flipped(body))
+            client.hset(key, field, flipped(client.hget(key, field)))
 
 
 class RedisClusterTamper(RedisTamper):

@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import pytest
+
 from oacp_storage_core import StorageError
+from oacp_storage_redis import RedisStorage
 
 
 class Proxy:
@@ -91,6 +94,20 @@ def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         return True
 
     return rule
+
+
+async def refused(storage: RedisStorage, kind: type[StorageError], words: str) -> None:
+    """Opening must fail with this kind of error and these words, and show no secret; health() must not be ok."""
+    try:
+        with pytest.raises(kind, match=words) as caught:
+            await storage.open()
+        assert "sesame" not in str(caught.value)
+        assert "sesame" not in repr(caught.value.__cause__)
+        health = await storage.health()
+        assert not health.ok
+        assert "sesame" not in repr(health)
+    finally:
+        await storage.close()
 
 
 async def until_stored(storage: Any, agent: str, n: int) -> None:

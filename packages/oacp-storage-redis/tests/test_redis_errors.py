@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import redis
 from oacp_storage_conformance.servers import RedisServer
 from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
 from oacp_storage_redis import RedisStorage
-from redis_testing import Proxy
+from redis_testing import refused
 
 SECRET = "open sesame/@:?"
 QUOTED = "open%20sesame%2F%40%3A%3F"
@@ -24,19 +22,6 @@ QUOTED = "open%20sesame%2F%40%3A%3F"
 def guarded() -> Iterator[RedisServer]:
     with RedisServer(options=("--requirepass", SECRET)) as server:
         yield server
-
-
-async def refused(storage: RedisStorage, kind: type[StorageError], words: str) -> None:
-    try:
-        with pytest.raises(kind, match=words) as caught:
-            await storage.open()
-        assert "sesame" not in str(caught.value)
-        assert "sesame" not in repr(caught.value.__cause__)
-        health = await storage.health()
-        assert not health.ok
-        assert "sesame" not in repr(health)
-    finally:
-        await storage.close()
 
 
 @pytest.mark.asyncio
@@ -66,40 +51,6 @@ async def test_nobody_there_is_said_within_the_connect_timeout() -> None:
         RedisStorage("redis://127.0.0.1:1", timeout=2), StorageConnectionError, "127.0.0.1:1 cannot"
     )
     assert asyncio.get_running_loop().time() - begun < 5
-
-
-@pytest.mark.asyncio
-async def test_a_server_without_tls_is_told_from_an_absent_one(oacp_redis_server: RedisServer) -> None:
-    url = f"rediss://127.0.0.1:{oacp_redis_server.port}"
-    await refused(
-        RedisStorage(url, timeout=2, connect_timeout=1), StorageConnectionError, "TLS|does not answer"
-    )
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 with its key beside it."""
-    directory = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]
-    subprocess.run(
-        ["openssl", "req", "-x509", *key, *subject], cwd=directory, check=True, capture_output=True
-    )
-    return directory / "cert.pem"
-
-
-@pytest.mark.asyncio
-async def test_tls_checks_the_certificate(oacp_redis_server: RedisServer, certificate: Path) -> None:
-    """The servers at hand have no TLS of their own, so a proxy speaks it for one."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # failed handshakes
-    async with Proxy(oacp_redis_server.port, tls) as proxy:
-        url = f"rediss://127.0.0.1:{proxy.port}"
-        await refused(RedisStorage(url, timeout=2), StorageConnectionError, "over TLS")
-        async with create_storage(f"{url}?ssl_ca_certs={certificate}&namespace=tls") as storage:
-            await storage.store_interaction("ann", {"n": 1})
-            assert await storage.get_interactions("ann") == [{"n": 1}]
 
 
 @pytest.mark.asyncio

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from oacp_storage_conformance.servers import RedisServer
-from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
+from oacp_storage_conformance.servers.redis import command
+from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
 from oacp_storage_redis import RedisStorage
-from redis_testing import Proxy, load, more, once, until_stored, whole_log
+from redis_testing import Proxy, load, more, once, refused, until_stored, whole_log
 
 
 @pytest.fixture
@@ -144,6 +145,30 @@ async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_serve
             allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
             assert stored[append] in allowed, (append, error)
         assert [damage async for damage in storage.verify()] == []
+
+
+@pytest.mark.asyncio
+async def test_calls_wait_while_a_restarted_server_loads_its_file() -> None:
+    """The server delays each command that it loads, and answers LOADING meanwhile."""
+    slowly = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    with RedisServer(options=slowly) as server:
+        async with RedisStorage(server.url, timeout=30) as storage:
+            for n in range(40):
+                await storage.store_interaction("ann", {"n": n, "text": "x" * 1000})
+            restarting = asyncio.ensure_future(asyncio.to_thread(server.restart, crash=True))
+            while not (await asyncio.to_thread(command, server.port, "PING")).startswith("-LOADING"):
+                assert not restarting.done(), "it was loaded before anybody could ask"
+            storing = asyncio.ensure_future(storage.store_interaction("ann", {"n": 40}))
+            reading = asyncio.ensure_future(storage.get_interactions("ann", 1000))
+            deleting = asyncio.ensure_future(storage.delete_interactions("ann", keep_last=100))
+            hasty = RedisStorage(server.url, timeout=1.6)
+            await refused(hasty, StorageError, "loading its data into memory|within 1.6 s")
+            assert not restarting.done(), "the server was asked while it was loading"
+            await restarting
+            await storing
+            assert [one["n"] for one in await reading][:40] == list(range(40))
+            assert await deleting == 0
+            assert [one.data["n"] for one in await whole_log(storage, "ann")] == list(range(41))
 
 
 @pytest.mark.asyncio

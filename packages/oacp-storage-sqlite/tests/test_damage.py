@@ -223,6 +223,25 @@ def page_of(path: Path, table: str) -> int:
 
 
 @pytest.mark.asyncio
+async def test_a_sound_record_at_the_place_of_another_is_damage(sound: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(sound, tmp_path))
+    with plain(path) as connection:  # as one bit of an index would have it that leads to another row
+        for old, new in ((3, -1), (7, 3), (-1, 7)):
+            connection.execute(
+                "UPDATE oacp_interactions SET sequence = ? WHERE sequence = ? AND agent = "
+                "(SELECT ref FROM oacp_agents WHERE name = 'ann')",
+                (new, old),
+            )
+    async with SQLiteStorage(path) as storage:
+        for options in ({}, {"reverse": True}, {"where": {"n": 5}}):
+            findings = Findings()
+            read = [one.sequence async for one in log(storage, "ann", findings, **options)]
+            assert not {3, 7} & set(read)
+            assert {exc.sequence for exc in findings.errors if isinstance(exc, CorruptDataError)} == {3, 7}
+        assert {one.sequence for one in await verified(storage)} == {3, 7}
+
+
+@pytest.mark.asyncio
 async def test_rows_that_belong_to_nothing_are_reported(sound: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(sound, tmp_path))
     with plain(path) as connection:

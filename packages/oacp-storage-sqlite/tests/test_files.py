@@ -180,8 +180,9 @@ async def test_a_file_cannot_be_the_directory(tmp_path: Path) -> None:
 
 def passable(directory: Path) -> Path:
     """The directory, which other users may read and come to."""
-    for above in (directory, directory.parent, directory.parent.parent):
-        above.chmod(above.stat().st_mode | 0o055)
+    for above in (directory, *directory.parents):
+        if above.stat().st_mode & 0o055 != 0o055:
+            above.chmod(above.stat().st_mode | 0o055)
     return directory
 
 

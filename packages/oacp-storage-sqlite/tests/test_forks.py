@@ -154,6 +154,7 @@ os.wait()
 
 def test_a_storage_goes_from_loop_to_loop(tmp_path: Path) -> None:
     """Loops that ended leave neither threads nor files behind, and nothing is said about it."""
+    before = set(threading.enumerate())
     storage = SQLiteStorage(tmp_path / "a.db")
 
     async def write(n: int) -> None:
@@ -173,9 +174,7 @@ def test_a_storage_goes_from_loop_to_loop(tmp_path: Path) -> None:
     assert asyncio.run(finish()) == list(range(30))
     gc.collect()
     until = time.monotonic() + 10
-    while (
-        left := {thread for thread in threading.enumerate() if thread.daemon}
-    ) and time.monotonic() < until:
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
         time.sleep(0.01)
     assert not left
     assert not open_files_in(tmp_path)

@@ -69,6 +69,20 @@ async def test_a_page_is_one_statement(tmp_path: Path, statements: Counter[str])
         assert dict(statements) == {"BEGIN": 1, "SELECT ref,": 1, "SELECT sequence,": 1, "ROLLBACK": 1}
 
 
+@pytest.mark.asyncio
+async def test_pages_are_given_back_many_at_a_time(tmp_path: Path, statements: Counter[str]) -> None:
+    path = tmp_path / "a.db"
+    async with opened(make_engine(path)) as engine:
+        body = b'{"text":"%s"}' % (b"x" * 8 * 1024 * 1024)
+        await engine.commit("1", [Unit("a", (append("a", "1", body),))], deadline=soon())
+        statements.clear()
+        await engine.erase("2", "a", begin=True, limit=1000, deadline=soon())
+        assert statements["PRAGMA incremental_vacuum(1)"] > 2000
+        # Each takes a moment (0.2 s); one page a transaction would be two thousand of them.
+        assert statements["BEGIN IMMEDIATE"] < 100
+    assert path.stat().st_size < 1024 * 1024
+
+
 async def newest(engine: SQLiteEngine) -> None:
     page = await engine.read_log("a", 0, None, reverse=True, limit=100, max_bytes=1 << 22)
     assert len(page.records) == 100

@@ -73,7 +73,7 @@ def questions(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
 def connection() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
     connection.text_factory = bytes
-    connection.execute("CREATE TABLE log (id TEXT, at_us INTEGER, crc INTEGER, body TEXT)")
+    connection.execute("CREATE TABLE log (id TEXT, at_us INTEGER, crc INTEGER, body TEXT, sequence INTEGER)")
     install(connection)
     yield connection
     connection.close()
@@ -97,7 +97,7 @@ def stored_passes(
 ) -> bool:
     connection.execute("DELETE FROM log")
     checksum = interaction_crc(AGENT, "id", AT_US, body) if crc is None else crc
-    connection.execute(f"INSERT INTO log VALUES ('id', ?, ?, {stored})", (AT_US, checksum, body))
+    connection.execute(f"INSERT INTO log VALUES ('id', ?, ?, {stored}, 0)", (AT_US, checksum, body))
     condition, values = filter_of(hint, AGENT)
     return connection.execute(f"SELECT 1 FROM log WHERE 1{condition}", values).fetchone() is not None
 

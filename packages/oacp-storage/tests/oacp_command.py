@@ -34,7 +34,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment, without what would configure the command; PYTHONPATH is put before its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OACP_STORAGE")}
+    ours = ("OACP_STORAGE", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     made = {**kept, **(extra or {})}
     if extra and "PYTHONPATH" in extra and "PYTHONPATH" in kept:
         made["PYTHONPATH"] = os.pathsep.join([extra["PYTHONPATH"], kept["PYTHONPATH"]])

@@ -70,7 +70,7 @@ def test_import(pack: Callable[[bytes], bytes], by: str, durable: str, tmp_path:
     first = run("import", *arguments, "--to", durable, stdin=stdin)
     assert (first.status, first.err) == (0, "")
     assert "10 added, 0 already there, 0 malformed" in first.out
-    again = run("import", *arguments, "--to", durable, stdin=stdin)
+    again = run("import", *arguments, durable, stdin=stdin)  # as the second argument, too
     assert again.status == 0
     assert "0 added, 10 already there, 0 malformed" in again.out
     assert numbers(durable, "alice") == [0, 1, 2, 3, 4]
@@ -127,6 +127,32 @@ def test_import_of_a_cut_file_keeps_what_came_before(store: str, tmp_path: Path,
     assert 0 < stored < 20_000
     path.write_bytes(whole)
     assert f"{stored:,} already there" in call(capsys, "import", path, "--to", store).out
+
+
+def test_import_refuses_a_line_in_which_a_key_stands_twice(
+    store: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(TEXT + b'{"agent_id": "alice", "interaction": {"n": 1, "n": 2}}\n' + TEXT)
+    reason = "line 11: the key 'n' stands twice in one object; which of the two is meant?"
+    ran = call(capsys, "import", path, "--to", store)
+    assert (ran.status, ran.err) == (1, f"{reason}\n")
+    assert "20 added, 0 already there, 1 malformed" in ran.out
+    assert call(capsys, "import", path, "--to", store, "--strict").err.startswith(f"{reason}\nstopped there")
+
+
+def test_one_of_a_thing_is_no_plural(stores: tuple[str, str], tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b'{"agent_id": "alice", "interaction": {"n": 1}}\n')
+    assert call(capsys, "import", path, "--to", stores[0]).out.startswith("1 line in ")
+    assert call(capsys, "show", "alice", stores[0]).out.startswith("alice: 1 interaction\n")
+    assert call(capsys, "export", stores[0], tmp_path / "out").err.startswith(
+        "1 interaction of 1 agent written"
+    )
+    copied = call(capsys, "copy", *stores).out
+    assert copied == "1 interaction and 0 documents of 1 agent are in the target\n"
+    compared = call(capsys, "compare", *stores).out
+    assert compared == "1 interaction and 0 documents of 1 agent compared: all equal\n"
 
 
 @pytest.mark.parametrize(("name", "reason"), [("missing.jsonl", "No such file"), (".", "Is a directory")])
@@ -387,26 +413,11 @@ def test_a_backend_with_four_methods(tmp_path: Path) -> None:
     assert "has no attribute 'nothing'" in listed.out
 
 
-# --- backends, health, verify -------------------------------------------------------------------------------
-
-
-def test_backends(capsys: Capture) -> None:
-    ran = call(capsys, "backends")
-    assert (ran.status, ran.err) == (0, "")
-    rows = {line.split()[0].rstrip(","): line for line in ran.out.splitlines()}
-    assert {"memory", "file", "sqlite"} <= set(rows)
-    assert rows["memory"].split()[-3:] == ["nothing", "one", "all"]
-    assert rows["sqlite"].split()[-3:] == ["restart", "many", "all"]
-    listed = {
-        name: one for one in json.loads(call(capsys, "backends", "--json").out) for name in one["names"]
-    }
-    assert listed["file"]["distribution"] == "oacp-storage-file"
-    assert listed["file"]["durable"] is True
-    assert listed["file"]["problem"] is None
-    assert "history" in listed["file"]["capabilities"]
+# --- health, verify -----------------------------------------------------------------------------------------
 
 
 def test_health(durable: str) -> None:
+    fill(durable)
     ran = run("health", durable)
     assert (ran.status, ran.err) == (0, "")
     assert "a power cut" in ran.out

@@ -13,7 +13,15 @@ import pytest
 from oacp_storage import importing
 from oacp_storage.importing import SHOWN, ImportSummary, import_lines
 from oacp_storage.lines import Line
-from oacp_storage_core import Interaction, MemoryStorage, StorageTimeoutError, StorageWrapper, Turn
+from oacp_storage_core import (
+    Capability,
+    Interaction,
+    MemoryStorage,
+    StorageTimeoutError,
+    StorageWrapper,
+    Turn,
+    UnsupportedOperationError,
+)
 
 NOW = datetime(2025, 1, 31, tzinfo=UTC)
 
@@ -108,8 +116,46 @@ async def test_an_id_that_is_taken_is_reported_with_its_line() -> None:
         summary = await do_import(storage, items)
         assert counts(summary) == (5, 3, 0, 2)
         assert [number for number, _ in summary.reasons] == [2, 5]
-        assert "'taken'" in summary.reasons[0][1]
+        assert summary.reasons[0][1] == "the id 'taken' belongs to another interaction of 'a' already"
         assert await numbers(storage, "a") == [0, 1, 3, 4]
+
+
+APPENDING = [{Capability.TURN}, {Capability.BATCH_APPEND}, {Capability.IDEMPOTENT_APPEND}]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("by", APPENDING, ids=["turn", "batch", "single"])
+@pytest.mark.parametrize("history", [True, False])
+async def test_every_way_to_append_will_do(by: set[Capability], history: bool, small_windows: None) -> None:
+    class Lesser(StorageWrapper):
+        declares = frozenset({*by, *({Capability.HISTORY} if history else ())})
+
+    taken = {**said("b", 0), "id": "taken"}
+    items = [said("a", place) for place in range(20)] + [said("c", 1, id="same")] * 2
+    async with MemoryStorage() as memory:
+        await memory.store_interaction("b", {"n": 9}, interaction_id="taken")
+        first = await do_import(Lesser(memory), [*items, taken])
+        again = await do_import(Lesser(memory), [*items, taken, said("a", 99)])
+        assert first.reasons == [(23, "the id 'taken' belongs to another interaction of 'b' already")]
+        if history or by == {Capability.TURN}:
+            assert (counts(first), first.there_now) == ((23, 21, 1, 1), 0)
+            assert (counts(again), again.there_now) == ((24, 1, 22, 1), 0)
+        else:
+            assert (counts(first), first.there_now) == ((23, 0, 0, 1), 22)
+            assert (counts(again), again.there_now) == ((24, 0, 0, 1), 23)
+        assert await numbers(memory, "a") == [*range(20), 99]
+        assert [one.timestamp async for one in memory.iter_interactions("c")] == [NOW]
+
+
+@pytest.mark.asyncio
+async def test_a_storage_that_knows_no_ids_is_refused() -> None:
+    class Least(StorageWrapper):
+        declares = frozenset({Capability.HISTORY})
+
+    async with MemoryStorage() as memory:
+        with pytest.raises(UnsupportedOperationError, match="IDEMPOTENT_APPEND"):
+            await do_import(Least(memory), [said("a", 1)])
+        assert await numbers(memory, "a") == []
 
 
 @pytest.mark.asyncio

@@ -1,5 +1,7 @@
-"""What is this backend's own: its name, its files, its refusals."""
+"""What is this backend's own: its name, its files, its refusals, and what a loop that ends leaves behind."""
 
+import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,23 @@ async def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path)
     with pytest.raises(StorageConfigError, match=r"default\.db cannot be used"):
         await storage.open()
     assert path.read_text().startswith("these are my notes")
+
+
+def test_a_loop_that_ends_within_a_commit_leaves_the_file_free(tmp_path: Path) -> None:
+    storage = {{ cookiecutter.class_name }}(tmp_path)
+    batch = [{"n": n} for n in range(5000)]
+
+    async def leave() -> None:
+        await storage.store_interaction("planner", {"n": 0})
+        asyncio.ensure_future(storage.store_interactions("planner", batch))  # noqa: RUF006 - nobody is to wait
+        await asyncio.sleep(0.01)
+
+    async def go_on() -> int:
+        async with storage:
+            return await storage.count_interactions("planner")
+
+    asyncio.run(leave())
+    assert asyncio.run(go_on()) in {1, 5001}
+    connection = sqlite3.connect(tmp_path / "default.db", timeout=0, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.close()

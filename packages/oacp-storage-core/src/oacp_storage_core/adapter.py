@@ -113,6 +113,9 @@ class AdaptedStorage(Storage):
                 await self.backend.open()
                 self._opened = True
 
+    async def missing_store(self) -> str | None:
+        return await self.backend.missing_store()
+
     async def close(self) -> None:
         self._closed = True
         async with self._opening:  # one that is opening is closed afterwards

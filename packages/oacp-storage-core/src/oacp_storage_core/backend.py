@@ -72,6 +72,15 @@ class StorageBackend(ABC):
     async def close(self) -> None:  # noqa: B027 - a default that does nothing is the contract
         """Release everything; may be called again. By default it does nothing."""
 
+    async def missing_store(self) -> str | None:
+        """Where the store would be made, the path of a file for example, if there is none yet; else None.
+
+        It looks without opening or making anything, so that who only wants to read can be told of a mistyped
+        place. Opening goes on making what is missing. By default, and where only opening can tell (a server, a
+        store in memory), it is None.
+        """
+        return None
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self

@@ -123,6 +123,15 @@ def offers(group: str, *, again: bool = False) -> list[Offer]:
     return _unshadowed([offer for offer in scan(again=again).offers if offer.group == group])
 
 
+def unreadable() -> list[Unreadable]:
+    """The distributions whose entry points cannot be read, each once, as the last scan found them."""
+    first: dict[str, Unreadable] = {}
+    for one in scan().unreadable:
+        if not one.installed.is_shadowed():
+            first.setdefault(one.installed.key, one)
+    return list(first.values())
+
+
 def lookup(group: str, name: str) -> list[Offer]:
     """The entry points of that name: none, one, or those of several distributions that claim it."""
     return _named(group, name, again=False) or _named(group, name, again=True)
@@ -148,19 +157,17 @@ def _unshadowed(found: list[Offer]) -> list[Offer]:
 
 def _scan() -> Scan:
     found: list[Offer] = []
-    unreadable: list[Unreadable] = []
+    broken: list[Unreadable] = []
     for distribution in _distributions():
         installed = Installed(distribution)
         try:
             entry_points = [point for point in distribution.entry_points if point.group.startswith(PREFIX)]
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, the others are still looked at
-            unreadable.append(
-                Unreadable(installed, f"{type(exc).__name__}: {exc}", _mentions_us(distribution))
-            )
+            broken.append(Unreadable(installed, f"{type(exc).__name__}: {exc}", _mentions_us(distribution)))
             _log.debug("unreadable entry points: %s", installed, exc_info=True)
         else:
             found.extend(_offer(point, installed) for point in entry_points)
-    return Scan(tuple(found), tuple(unreadable))
+    return Scan(tuple(found), tuple(broken))
 
 
 def _distributions() -> Iterator[Any]:

@@ -11,7 +11,7 @@ from inspect import isclass
 from typing import Any, NamedTuple, NoReturn
 
 from oacp_storage_core.backend import INTERFACE_VERSIONS, StorageBackend
-from oacp_storage_core.entry_points import BACKENDS, Offer, lookup, offers, scan
+from oacp_storage_core.entry_points import BACKENDS, Installed, Offer, lookup, offers, unreadable
 from oacp_storage_core.errors import BackendConflictError, BackendLoadError, BackendNotFoundError
 from oacp_storage_core.near_miss import nearest
 from oacp_storage_core.urls import redact_url
@@ -38,7 +38,7 @@ _PIP = {
 
 
 class BackendInfo(NamedTuple):
-    """An installed backend: all names of one target.
+    """An installed backend: all names of one target that can be looked up, or one name that cannot.
 
     ``problem`` says why it cannot be used, as far as that is known without importing it.
     """
@@ -84,25 +84,28 @@ def find_backend(name: str, configured: tuple[str, ...] = ()) -> Found:
 
 
 def available_backends() -> list[BackendInfo]:
-    """All installed backends by name, broken ones included; nothing of them is imported."""
+    """All installed backends by name, broken ones included; nothing of them is imported.
+
+    A name that cannot be looked up is listed by itself: the others of its target can be used all the same.
+    """
     found = offers(BACKENDS, again=True)
-    by_target: dict[tuple[str, str], list[Offer]] = {}
     by_name: dict[str, list[Offer]] = {}
+    groups: dict[tuple[Installed, str, str | None], list[str]] = {}
     for offer in found:
-        by_target.setdefault((offer.installed.name, offer.target), []).append(offer)
         by_name.setdefault(offer.name, []).append(offer)
-    listed = []
-    for same in by_target.values():
-        first = same[0]
-        names = tuple(dict.fromkeys(offer.name for offer in same))
-        problem = _name_problem(names, by_name) or _target_problem(first.target)
-        listed.append(
-            BackendInfo(names, first.target, first.installed.name, first.installed.version, problem)
+    for installed, target, name in dict.fromkeys((one.installed, one.target, one.name) for one in found):
+        problem = _name_problem(name, by_name[name])
+        groups.setdefault((installed, target, problem), []).append(name)
+    listed = [
+        BackendInfo(
+            tuple(names), target, installed.name, installed.version, problem or _target_problem(target)
         )
-    for installed, reason, ours in scan().unreadable:
-        if ours:
-            problem = f"its entry_points.txt cannot be read ({reason}); reinstall it"
-            listed.append(BackendInfo((), "", installed.name, installed.version, problem))
+        for (installed, target, problem), names in groups.items()
+    ]
+    for one in unreadable():
+        if one.ours:
+            problem = f"its entry_points.txt cannot be read ({one.reason}); reinstall it"
+            listed.append(BackendInfo((), "", one.installed.name, one.installed.version, problem))
     return sorted(listed, key=lambda info: (info.names, info.distribution))
 
 
@@ -115,14 +118,14 @@ def _strangest(found: list[Offer], name: str) -> str:
 
 def _clash(found: list[Offer]) -> str:
     """The distributions and targets that share a name, or nothing when there is but one."""
-    claims = dict.fromkeys(f"{offer.installed} ({offer.target})" for offer in found)
+    claims = sorted({f"{offer.installed} ({offer.target})" for offer in found})
     return " and ".join(claims) if len(claims) > 1 else ""
 
 
 def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
     wanted = name.lower()
     shown = repr(wanted if NAME.fullmatch(wanted) else redact_url(name))
-    installed = {offer.name for offer in scan().offers if offer.group == BACKENDS}
+    installed = {offer.name for offer in offers(BACKENDS) if NAME.fullmatch(offer.name)}
     meant = nearest(wanted, {*installed, *_PIP, *configured})
     pip = _PIP.get(wanted) or (_PIP.get(meant) if meant is not None and meant not in installed else None)
     hint = f" (did you mean {meant!r}?)" if meant not in (None, wanted) else ""
@@ -134,7 +137,7 @@ def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
     if pip is not None:
         message.append(f"install it with: pip install {pip}")
     message.append(f"installed are: {', '.join(sorted(installed)) or 'none'}")
-    broken = [f"{one.installed.name} ({one.reason})" for one in scan().unreadable]
+    broken = [f"{one.installed.name} ({one.reason})" for one in unreadable()]
     if broken:
         message.append(f"not looked at, because their entry_points.txt cannot be read: {', '.join(broken)}")
     raise BackendNotFoundError("; ".join(message))
@@ -174,12 +177,11 @@ def _checked(loaded: Any, label: str, offer: Offer) -> type[StorageBackend]:
     return loaded
 
 
-def _name_problem(names: tuple[str, ...], by_name: dict[str, list[Offer]]) -> str | None:
-    for name in names:
-        if not NAME.fullmatch(name):
-            return f"the name {name!r} cannot be looked up: it must match {NAME.pattern}"
-        if clash := _clash(by_name[name]):
-            return f"the name {name!r} is claimed twice: by {clash}"
+def _name_problem(name: str, claims: list[Offer]) -> str | None:
+    if not NAME.fullmatch(name):
+        return f"the name {name!r} cannot be looked up: it must match {NAME.pattern}"
+    if clash := _clash(claims):
+        return f"the name {name!r} is claimed twice: by {clash}"
     return None
 
 

@@ -58,6 +58,10 @@ class SyncStorage:
         """Close the storage; may be called again."""
         _wait_for(self._storage.close())
 
+    def missing_store(self) -> str | None:
+        """Where the store would be made if there is none yet; else None. Nothing is opened or made."""
+        return _wait_for(self._storage.missing_store())
+
     def __enter__(self) -> Self:
         self.open()
         return self

@@ -46,6 +46,9 @@ class StorageWrapper(Storage):
     async def close(self) -> None:
         await self.wrapped.close()
 
+    async def missing_store(self) -> str | None:
+        return await self.wrapped.missing_store()
+
     # --- interactions -------------------------------------------------------------------------------------
 
     async def store_interaction(

@@ -24,8 +24,6 @@ _LONGEST_PAUSE = 0.05
 class Documents(Writing, Storage):
     """The part of ``EngineStorage`` that deals in versioned documents."""
 
-    _coerce: bool
-
     # --- agent state --------------------------------------------------------------------------------------
 
     async def store_agent_state(

@@ -95,26 +95,47 @@ def wanted(units: Sequence[Unit]) -> Wanted:
     agents: dict[str, None] = {}
     ids: dict[tuple[str, str], None] = {}
     documents: dict[DocRef, None] = {}
-    for unit in units:
-        if unit.agent is not None:
-            agents[unit.agent] = None
-            for append in unit.appends:
+    for agent, appends, puts, _ in units:
+        if agent is not None:
+            agents[agent] = None
+            for append in appends:
                 if append.given:
-                    ids[unit.agent, append.id] = None
-        for put in unit.puts:
-            documents[DocRef(unit.agent, put.kind, put.key)] = None
+                    ids[agent, append.id] = None
+        for put in puts:
+            documents[DocRef(agent, put.kind, put.key)] = None
     return Wanted(list(agents), list(ids), list(documents))
 
 
 def judge(units: Sequence[Unit], snapshot: Snapshot) -> Plan:
     """Judge the units in order, each seeing what those before it wrote. Changes the snapshot."""
     plan = Plan()
+    outcomes = plan.outcomes
     for unit in units:
-        plan.outcomes.append(_judge_unit(unit, snapshot, plan))
+        outcomes.append(_judge_unit(unit, snapshot, plan))
     return plan
 
 
 def _judge_unit(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
+    agent, appends, puts, _ = unit
+    for append in appends:
+        if append.given or append.sequence is not None:
+            return _judge_given(unit, snapshot, plan)
+    # Nearly all that is ever written: generated ids, and sequences by the store. It takes no more than counting.
+    if puts and (conflict := _conflict(unit, snapshot)) is not None:
+        return conflict
+    if not appends or agent is None:
+        return Applied((), _write_puts(unit, snapshot, plan))
+    sequence = snapshot.heads.get(agent, 0)
+    sequences = []
+    for append in appends:
+        sequence += 1
+        sequences.append(sequence)
+        plan.rows.append(Row(agent, sequence, append))
+    plan.heads[agent] = snapshot.heads[agent] = sequence
+    return Applied(tuple(sequences), _write_puts(unit, snapshot, plan) if puts else ())
+
+
+def _judge_given(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
     found = _existing(unit, snapshot)
     if isinstance(found, Duplicate):
         return found
@@ -128,13 +149,20 @@ def _judge_unit(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
     sequences_or_fault = _sequences(unit, found, head)
     if isinstance(sequences_or_fault, Duplicate):
         return sequences_or_fault
-    for i, put in enumerate(unit.puts):
-        actual = snapshot.versions.get(DocRef(unit.agent, put.kind, put.key), 0)
-        if put.expected is not None and put.expected != actual:
-            return Conflict(i, actual)
+    if (conflict := _conflict(unit, snapshot)) is not None:
+        return conflict
     _write_appends(unit, found, sequences_or_fault, snapshot, plan)
-    versions = tuple(_write_put(unit.agent, put, snapshot, plan) for put in unit.puts)
-    return Applied(tuple(sequences_or_fault), versions, tuple(found))
+    return Applied(tuple(sequences_or_fault), _write_puts(unit, snapshot, plan), tuple(found))
+
+
+def _conflict(unit: Unit, snapshot: Snapshot) -> Conflict | None:
+    """The first put whose expected version is not the present one."""
+    for i, put in enumerate(unit.puts):
+        if put.expected is not None:
+            actual = snapshot.versions.get(DocRef(unit.agent, put.kind, put.key), 0)
+            if put.expected != actual:
+                return Conflict(i, actual)
+    return None
 
 
 def _existing(unit: Unit, snapshot: Snapshot) -> dict[int, int] | Duplicate:
@@ -189,6 +217,10 @@ def _write_appends(
         plan.heads[unit.agent] = snapshot.heads[unit.agent] = sequence
         if append.given:
             snapshot.records[unit.agent, append.id] = Known(sequence, append.body)
+
+
+def _write_puts(unit: Unit, snapshot: Snapshot, plan: Plan) -> tuple[int, ...]:
+    return tuple([_write_put(unit.agent, put, snapshot, plan) for put in unit.puts])
 
 
 def _write_put(agent: str | None, put: Put, snapshot: Snapshot, plan: Plan) -> int:

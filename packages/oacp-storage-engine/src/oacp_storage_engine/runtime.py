@@ -46,6 +46,7 @@ class Runtime:
         self.ended = False
         self._abandoned = False
         self._opened = False
+        self._entered = False
         self._entrance = Turnstile(lambda: self._opened)
         self._lanes: list[GroupCommit] = []
         self._calls = 0
@@ -76,11 +77,15 @@ class Runtime:
             await self._wait_for_opening(self.deadline() if deadline is None else deadline)
         self._check()
 
-    def free_lane(self, is_agent: bool, name: str) -> GroupCommit | None:
-        """The lane of a slot, for a call that may ``submit`` at once; None when it has to ``enter_lane``."""
-        if self._entrance.blocked or self.failure is not None or self.ended:
+    def free_lane(self, agent: str) -> GroupCommit | None:
+        """The lane of an agent, for a call that may ``submit`` at once; None when it has to ``enter_lane``."""
+        if not self._entered:
+            if self._entrance.blocked:
+                return None
+            self._entered = True  # open, and nobody waits any more: from now on nobody will
+        if self.failure is not None or self.ended:
             return None
-        lane = self._lane(is_agent, name)
+        lane = self._lanes[0] if len(self._lanes) == 1 else self._lane(True, agent)
         return None if lane.crowded else lane
 
     async def enter_lane(self, is_agent: bool, name: str, deadline: float) -> GroupCommit:

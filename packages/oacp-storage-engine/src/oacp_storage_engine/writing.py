@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from oacp_storage_core import DuplicateIdError, StorageError, VersionConflictError
+from oacp_storage_core.arguments import NewInteraction
+from oacp_storage_engine.checksum import interaction_crc
 from oacp_storage_engine.codec import describe
-from oacp_storage_engine.primitives import Applied, Conflict, Duplicate, Unit
+from oacp_storage_engine.primitives import Append, Applied, Conflict, Duplicate, Unit
 from oacp_storage_engine.runtime import Runtime
 
 
 class Writing:
     """The part of ``EngineStorage`` that commits units."""
+
+    _coerce: bool
 
     @abstractmethod
     def _call(self) -> Runtime:
@@ -47,3 +52,13 @@ class Writing:
             )
         where = f"is sequence {outcome.sequence}" if outcome.sequence else "occurs earlier in this call"
         return DuplicateIdError(f"{what} {where}, with another payload; nothing was written: use a new id")
+
+
+def appends_of(agent: str, new: Sequence[NewInteraction]) -> tuple[Append, ...]:
+    """What there is to append, with its checksums."""
+    return tuple(
+        [
+            Append(name, given, at_us, body, interaction_crc(agent, name, at_us, body), sequence or None)
+            for name, given, at_us, body, _, sequence in new
+        ]
+    )

@@ -32,6 +32,16 @@ def claim_directory(disk: Disk, layout: Layout) -> None:
         ) from exc
 
 
+def is_missing(layout: Layout) -> bool:
+    """Whether there is no directory, or an empty one; what else may be wrong with it, opening it tells."""
+    try:
+        return not set(os.listdir(layout.root)) - _OTHERS
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def write_guides(disk: Disk, layout: Layout) -> None:
     """Write README and .gitignore where they are missing."""
     for path, text in ((layout.readme, README), (layout.gitignore, GITIGNORE)):

@@ -17,6 +17,7 @@ from oacp_storage_file.backups import restore_backup, take_backup
 from oacp_storage_file.disk import Disk
 from oacp_storage_file.engine import FileEngine
 from oacp_storage_file.layout import Layout
+from oacp_storage_file.place import is_missing
 from oacp_storage_file.store import Store
 from oacp_storage_file.worker import in_thread
 
@@ -80,6 +81,9 @@ class FileStorage(EngineStorage):
                 f"{did_you_mean(name, known)}; it knows {', '.join(known)} (a ? in a name is written %3F)"
             )
         return cls(unquote(f"/{path}"), **options)
+
+    async def missing_store(self) -> str | None:
+        return str(self.directory) if is_missing(Layout(str(self.directory))) else None
 
     def _make_engine(self) -> Engine:
         return FileEngine(

@@ -101,6 +101,8 @@ def parse_address(url: str, given: dict[str, Any], sentinel: dict[str, Any]) -> 
         )
     if str(settings.pop("ssl", "false")).lower() in {"true", "1", "yes"} and driver_scheme != "unix":
         settings["connection_class"] = SSLConnection
+    if settings.get("connection_class") is SSLConnection and settings.get("ssl_cert_reqs") != "none":
+        settings.setdefault("ssl_check_hostname", True)  # not every release of the driver does by itself
     settings.update({name: value for name, value in given.items() if value is not None})
     if kind == "cluster" and settings.get("db", 0) != 0:
         raise StorageConfigError(f"{redact_url(url)}: a cluster has only database 0")
@@ -110,8 +112,7 @@ def parse_address(url: str, given: dict[str, Any], sentinel: dict[str, Any]) -> 
         raise StorageConfigError(
             f"{redact_url(url)}: {name} cannot stand in the URL; see the options of RedisStorage"
         )
-    settings |= {**fixed, "lib_name": None} if driver_scheme != "unix" else _without_keepalive(fixed)
-    settings.pop("lib_name", None)
+    settings |= fixed if driver_scheme != "unix" else _without_keepalive(fixed)
     inherited = {
         name: value
         for name, value in settings.items()

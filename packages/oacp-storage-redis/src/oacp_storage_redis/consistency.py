@@ -58,6 +58,8 @@ def _faults_of(known: Any, entries: int, ids: int, documents: int, states: int, 
         faults.append("its last sequence is lost")
     if entries != ids:
         faults.append(f"its log has {entries} interactions, and its list of ids has {ids}")
-    if documents != states + keys:
-        faults.append(f"it has {documents - states} learning documents, and its list of keys has {keys}")
+    if documents != 2 * (states + keys):  # two fields each
+        faults.append(
+            f"its learning documents have {documents - 2 * states} fields, and its list of keys has {keys}"
+        )
     return faults

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from oacp_storage_core import StorageError
-from oacp_storage_engine import Applied, Conflict, Doc, Duplicate, Outcome, Put, Record, Unit
+from oacp_storage_engine import Applied, Conflict, Doc, DocKind, Duplicate, Outcome, Record, Unit
 from oacp_storage_redis.layout import DIGITS, KIND_LETTERS, bucket_of
 
 
 def unit_arguments(unit: Unit) -> list[bytes]:
     """The unit as ``commit.lua`` reads it."""
     digits = DIGITS[bucket_of(unit.slot.name)]
+    appends = unit.appends
     if unit.agent is None:
         arguments = [b"s" + digits, b"", b"0"]
-    else:
+    elif all(not append.given and append.sequence is None for append in appends):
         name = unit.agent.encode()
-        if len(unit.appends) == 1 and not unit.puts:
-            append = unit.appends[0]
-            if not append.given and append.sequence is None:
-                at, crc = b"%d" % append.at_us, b"%d" % append.crc
-                return [b"x" + digits, name, append.id.encode(), at, crc, append.body]
-        arguments = [(b"t" if unit.turn else b"a") + digits, name, b"%d" % len(unit.appends)]
-        for append in unit.appends:
-            arguments += (
+        if len(appends) == 1 and not unit.puts:
+            append = appends[0]
+            return [
+                b"x" + digits,
+                name,
                 append.id.encode(),
-                b"1" if append.given else b"0",
                 b"%d" % append.at_us,
                 b"%d" % append.crc,
                 append.body,
+            ]
+        arguments = [b"y" + digits, name, b"%d" % len(appends)]
+        for append in appends:
+            arguments += (append.id.encode(), b"%d" % append.at_us, b"%d" % append.crc, append.body)
+    else:
+        arguments = [(b"t" if unit.turn else b"a") + digits, unit.agent.encode(), b"%d" % len(appends)]
+        for append in appends:
+            arguments += (
+                append.id.encode(),
+                b"%d" % append.at_us,
+                b"%d" % append.crc,
+                append.body,
+                b"1" if append.given else b"0",
                 _number(append.sequence),
             )
     arguments.append(b"%d" % len(unit.puts))
     for put in unit.puts:
-        arguments += _put_arguments(put)
+        arguments += (
+            KIND_LETTERS[put.kind] + put.key.encode(),
+            b"d" if put.body is None else b"p",
+            b"%d\n%d" % (put.at_us, put.crc),
+            put.body or b"",
+            _number(put.expected),
+            _number(put.version),
+        )
     return arguments
-
-
-def _put_arguments(put: Put) -> list[bytes]:
-    return [
-        KIND_LETTERS[put.kind],
-        put.key.encode(),
-        b"d" if put.body is None else b"p",
-        b"%d" % put.at_us,
-        b"%d" % put.crc,
-        put.body or b"",
-        _number(put.expected),
-        _number(put.version),
-    ]
 
 
 def _number(number: int | None) -> bytes:
@@ -94,14 +96,18 @@ def _record(sequence: int, name: bytes, at: bytes, crc: bytes, body: bytes) -> R
         return Record(sequence, "", 0, b"", 0, "its entry has another form than oacp-storage writes")
 
 
-def documents_of(keys: Sequence[str], stored: Sequence[bytes | None]) -> list[Doc | None]:
-    """Documents from the texts of their hash fields."""
-    return [None if text is None else _document(key, text) for key, text in zip(keys, stored, strict=True)]
+def fields_of(kind: DocKind, key: str) -> tuple[bytes, bytes]:
+    """The fields of a document in its hash: what describes it ("version, at, crc" in lines), and its body."""
+    field = KIND_LETTERS[kind] + key.encode()
+    return b"v" + field, field
 
 
-def _document(key: str, text: bytes) -> Doc:
+def document_of(key: str, described: bytes | None, body: bytes | None) -> Doc | None:
+    """The document from its two fields."""
+    if described is None and body is None:
+        return None
     try:
-        version, at, crc, body = text.split(b"\n", 3)
-        return Doc(key, int(version), int(at), body, int(crc))
+        version, at, crc = (described or b"").split(b"\n")
+        return Doc(key, int(version), int(at), body or b"", int(crc))
     except ValueError:
         return Doc(key, 0, 0, b"", 0, "it has another form than oacp-storage writes")

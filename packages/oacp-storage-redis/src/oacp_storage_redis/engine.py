@@ -31,7 +31,7 @@ from oacp_storage_redis.condition import condition
 from oacp_storage_redis.connections import Node
 from oacp_storage_redis.consistency import damages
 from oacp_storage_redis.deletions import Deletions
-from oacp_storage_redis.encoding import documents_of, records_of
+from oacp_storage_redis.encoding import document_of, fields_of, records_of
 from oacp_storage_redis.layout import BUCKETS, KIND_LETTERS, SCHEMA_VERSION, Layout, bucket_of
 from oacp_storage_redis.names import high_bound, low_bound, names_in_order
 from oacp_storage_redis.scripts import FIND, OPEN, READ_LOG, SCAN_DOCS, packed
@@ -169,11 +169,11 @@ class RedisEngine(Engine):
         if agent is None:
             return await self._read_system(keys)
         bucket = bucket_of(agent)
-        fields = [KIND_LETTERS[kind] + key.encode() for key in keys]
+        fields = [field for key in keys for field in fields_of(kind, key)]
         stored = await self._calls.command(
             bucket, b"HMGET", self._layout.tags[bucket] + b":documents:" + agent.encode(), *fields
         )
-        return documents_of(keys, stored)
+        return [document_of(key, *stored[2 * i : 2 * i + 2]) for i, key in enumerate(keys)]
 
     async def scan_docs(
         self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int
@@ -197,8 +197,9 @@ class RedisEngine(Engine):
             page = await self._calls.read(bucket, SCAN_DOCS, self._layout.guard(bucket), arguments)
             if not page:
                 break
-            keys = [key.decode() for key in page[::2]]
-            found += [doc for doc in documents_of(keys, page[1::2]) if doc is not None]
+            keys = [key.decode() for key in page[::3]]
+            docs = map(document_of, keys, page[1::3], page[2::3])
+            found += [doc for doc in docs if doc is not None]
             after = keys[-1]
         return found
 
@@ -245,8 +246,10 @@ class RedisEngine(Engine):
         wanted = []
         for key in keys:
             bucket = bucket_of(key)
-            wanted.append((bucket, (b"HGET", self._layout.tags[bucket] + b":system", b"y" + key.encode())))
-        return documents_of(keys, await self._calls.commands(wanted))
+            fields = fields_of(DocKind.SYSTEM, key)
+            wanted.append((bucket, (b"HMGET", self._layout.tags[bucket] + b":system", *fields)))
+        stored = await self._calls.commands(wanted)
+        return [document_of(key, *two) for key, two in zip(keys, stored, strict=True)]
 
     async def _scan_system(self, prefix: str, after: str | None, limit: int) -> list[Doc]:
         found: list[Doc] = []

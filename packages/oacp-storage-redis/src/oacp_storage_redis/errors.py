@@ -131,6 +131,11 @@ def connecting(exc: BaseException, address: str) -> StorageError:
                 "there, and the certificates (ssl_ca_certs=)"
             )
         cause = cause.__cause__ or cause.__context__
+    if "closed by server" in text or isinstance(exc.__cause__ or exc.__context__, ConnectionResetError):
+        return NotApplied(
+            f"Redis at {address} closes new connections: check that this is its port, whether it speaks TLS there "
+            "(rediss://), and whether it asks for a certificate (ssl_certfile=)"
+        )
     if isinstance(exc, TimeoutError | driver.TimeoutError):
         return NotApplied(f"Redis at {address} does not answer: check host and port, and that it runs")
     return NotApplied(f"Redis at {address} cannot be reached: check host and port, and that it runs")

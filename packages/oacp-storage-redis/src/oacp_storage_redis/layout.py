@@ -13,7 +13,8 @@ T:heads             hash         agent to the last sequence of its log
 T:tombstones        hash         SHA-1 of a deleted agent's name to the last sequence of its log
 T:log:A             stream       interactions, ``0-<sequence>`` with the fields id, at, crc, body
 T:ids:A             hash         id of an interaction to its sequence
-T:documents:A       hash         ``t`` (the state) or ``l<key>`` (learning data) to "version, at, crc, body" in lines
+T:documents:A       hash         ``t`` (the state) or ``l<key>`` (learning data) to the document's JSON; the same name
+                                 after a ``v`` to "version, at, crc" in lines
 T:keys:A            sorted set   the keys of learning data in their order
 T:system            hash         ``y<key>`` (system state) to the same as above
 T:system-keys       sorted set   the keys of system state in their order

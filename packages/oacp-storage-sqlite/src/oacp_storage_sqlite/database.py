@@ -21,9 +21,7 @@ OLDEST_SQLITE = (3, 35, 0)
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 _EFFECTIVE = os.access in os.supports_effective_ids
-_CHECKPOINT_PAGES = (
-    4000  # 16 MB: the ends of the agents' logs are written to again and again, so fewer is cheaper
-)
+_CHECKPOINT_PAGES = 1000  # SQLite's own: a log that soon begins again at its start is cheaper to sync
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PATIENCE = 1.0
 _SMALLEST = 512  # bytes of a database; SQLite takes a file of one byte for an empty one

@@ -16,6 +16,7 @@ from itertools import product
 
 from oacp_storage_core import Term
 from oacp_storage_engine import Hint, interaction_crc
+from oacp_storage_sqlite.seal import seal
 
 _INTACT = "oacp_intact"
 _MAX_PATHS = 4
@@ -32,7 +33,7 @@ Condition = tuple[str, list[object]]
 
 def install(connection: sqlite3.Connection) -> None:
     """Give the connection the function that the filters call."""
-    connection.create_function(_INTACT, 5, _is_intact, deterministic=True)
+    connection.create_function(_INTACT, 6, _is_intact, deterministic=True)
 
 
 def filter_of(hint: Hint | None, agent: str) -> Condition:
@@ -52,7 +53,7 @@ def filter_of(hint: Hint | None, agent: str) -> Condition:
         values.extend(value for _, condition_values in conditions for value in condition_values)
     if not parts:
         return "", []
-    intact = f"{_INTACT}(?, CAST(id AS BLOB), at_us, crc, CAST(body AS BLOB))"
+    intact = f"{_INTACT}(?, CAST(id AS BLOB), at_us, crc, CAST(body AS BLOB), sequence)"
     return f" AND (({' AND '.join(parts)}) OR NOT {intact})", [*values, agent]
 
 
@@ -170,15 +171,19 @@ def _paths(segments: tuple[str, ...]) -> list[str] | None:
     return paths if len(paths) <= _MAX_PATHS else None
 
 
-def _is_intact(agent: bytes | str, interaction_id: object, at_us: object, crc: object, body: object) -> bool:
+def _is_intact(
+    agent: bytes | str, interaction_id: object, at_us: object, crc: object, body: object, sequence: object
+) -> bool:
     if not (isinstance(interaction_id, bytes) and isinstance(at_us, int) and isinstance(body, bytes)):
+        return False
+    if not isinstance(sequence, int):
         return False
     try:
         name = interaction_id.decode()
     except UnicodeDecodeError:
         return False
     owner = agent if isinstance(agent, str) else agent.decode()
-    return interaction_crc(owner, name, at_us, body) == crc
+    return seal(interaction_crc(owner, name, at_us, body), sequence) == crc
 
 
 @cache

@@ -12,6 +12,7 @@ from oacp_storage_sqlite import sql
 from oacp_storage_sqlite.faults import described, is_damage
 from oacp_storage_sqlite.pushdown import filter_of
 from oacp_storage_sqlite.retention import MAX_INTEGER
+from oacp_storage_sqlite.seal import unseal
 from oacp_storage_sqlite.writer import Place
 
 T = TypeVar("T")
@@ -256,7 +257,7 @@ def _record(row: tuple[object, ...]) -> Record:
         and type(body) is bytes
         and type(sequence) is int
     ):
-        return Record(sequence, _text(interaction_id), at_us, body, crc)
+        return Record(sequence, _text(interaction_id), at_us, body, unseal(crc, sequence))
     return _unreadable(sequence if type(sequence) is int else 0, _NO_TEXT)
 
 

@@ -18,7 +18,6 @@ _STEP_SECONDS = (
     0.2  # of deleting, in one transaction; rows of 15 MiB make it long before any limit of rows does
 )
 _CHUNK = 10
-_VACUUM_PAGES = 1000
 _FEW_PAGES = 32
 
 
@@ -93,8 +92,15 @@ def has_spare_pages(connection: sqlite3.Connection) -> bool:
 
 
 def give_back_pages(connection: sqlite3.Connection) -> None:
-    """Give some free pages back to the file system."""
-    connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    """Give free pages back to the file system, for a moment.
+
+    However many pages the pragma is asked for, it frees one a step, and sqlite3 takes one step of it.
+    """
+    until = time.monotonic() + _STEP_SECONDS
+    for _ in range(pragma(connection, "freelist_count")):
+        connection.execute("PRAGMA incremental_vacuum(1)").close()
+        if time.monotonic() >= until:
+            return
 
 
 def _picked(connection: sqlite3.Connection, ref: int, pick: RetentionPick, limit: int) -> list[int]:

@@ -41,7 +41,7 @@ CREATE TABLE oacp_interactions (
     sequence INTEGER NOT NULL,  -- the place in the agent's log: 1, 2, 3 ...
     id       TEXT    NOT NULL,
     at_us    INTEGER NOT NULL,  -- microseconds since 1970 UTC
-    crc      INTEGER NOT NULL,  -- CRC-32 over names, time and body
+    crc      INTEGER NOT NULL,  -- CRC-32 over names, time and body, plus both halves of sequence
     body     TEXT    NOT NULL   -- the payload as JSON, byte for byte as it is returned
 )""",
     "CREATE UNIQUE INDEX oacp_interactions_by_sequence ON oacp_interactions (agent, sequence)",
@@ -56,7 +56,7 @@ CREATE TABLE oacp_documents (
     key      TEXT    NOT NULL,
     version  INTEGER NOT NULL,  -- 1, 2, 3 ...
     at_us    INTEGER NOT NULL,  -- when it was stored, as above
-    crc      INTEGER NOT NULL,
+    crc      INTEGER NOT NULL,  -- CRC-32 over kind, names, time and body
     body     TEXT    NOT NULL,
     UNIQUE (agent, kind, key)
 )""",

@@ -91,6 +91,9 @@ class SQLiteStorage(EngineStorage):
             raise StorageConfigError(f"the URL {url!r} is not percent-encoded UTF-8") from None
         return cls(path, **options)
 
+    async def missing_store(self) -> str | None:
+        return self._path if _is_missing(self._path) else None
+
     def _make_engine(self) -> Engine:
         from oacp_storage_sqlite.database import Settings
         from oacp_storage_sqlite.engine import SQLiteEngine
@@ -127,3 +130,13 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     if "\0" in text:
         raise StorageConfigError("database_path contains a NUL character; remove it")
     return os.path.abspath(text)  # noqa: PTH100 - resolve() would follow links, which may change
+
+
+def _is_missing(path: str) -> bool:
+    """Whether there is no file, or an empty one; what else may be wrong with the path, opening it tells."""
+    try:
+        return not os.stat(path).st_size  # noqa: PTH116 - the module imports no pathlib
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False

@@ -20,6 +20,7 @@ from oacp_storage_engine import (
     wanted,
 )
 from oacp_storage_sqlite import sql
+from oacp_storage_sqlite.seal import seal
 
 _REMEMBERED = 50_000
 """Agents whose place is remembered between commits; about 10 MB at most."""
@@ -126,8 +127,8 @@ class Writer:
             connection.executemany(
                 sql.APPEND,
                 [
-                    (refs[agent], sequence, append.id, append.at_us, append.crc, append.body)
-                    for agent, sequence, append in plan.rows
+                    (refs[agent], sequence, name, at_us, seal(crc, sequence), body)
+                    for agent, sequence, (name, _, at_us, body, crc, _) in plan.rows
                 ],
             )
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from oacp_storage.interchange import MalformedLineError, parse_line
 from oacp_storage.lines import Line
-from oacp_storage_core import DuplicateIdError, Interaction, Storage
+from oacp_storage_core import Capability, DuplicateIdError, Interaction, Storage
 
 WINDOW_LINES = 500
 WINDOW_BYTES = 256 * 1024
@@ -27,12 +27,14 @@ SHOWN = 20
 class ImportSummary:
     """What became of the lines of an import.
 
-    ``malformed`` lines were left out; ``reasons`` has the first of them as (line number, reason).
+    ``malformed`` lines were left out; ``reasons`` has the first of them as (line number, reason). ``there_now``
+    are stored, by a storage with neither turns nor a history, which does not tell what it had before.
     """
 
     lines: int = 0
     added: int = 0
     already_there: int = 0
+    there_now: int = 0
     malformed: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)
 
@@ -71,6 +73,7 @@ async def import_lines(
     ``default_time`` is for lines without a timestamp. A line that is malformed, or whose id belongs to another
     interaction already, is left out and reported; with ``strict`` the first such line ends the import, and what
     came before it is stored. ``progress`` is called after each window.
+    The storage needs one of TURN, BATCH_APPEND and IDEMPOTENT_APPEND, which are used in this order.
     Raises the ``StorageError`` of a batch that failed; run again, the import goes on where it was.
     """
     summary = ImportSummary()
@@ -114,18 +117,49 @@ async def _store(
     summary: ImportSummary,
     refused: list[tuple[int, str]],
 ) -> None:
-    """Append the batch. A turn tells whether it was there before; when only a part was, each half goes by itself."""
+    """Append the batch, or its parts where ids are in the way; the ids see to it that nothing is stored twice."""
+    capabilities = storage.capabilities
+    if len(batch) > 1 and not capabilities & {Capability.TURN, Capability.BATCH_APPEND}:
+        for numbered in batch:
+            await _store(storage, agent_id, [numbered], summary, refused)
+        return
     try:
-        turn = await storage.record_turn(agent_id, interactions=[interaction for _, interaction in batch])
-    except DuplicateIdError as exc:
+        there = await _append(storage, agent_id, [interaction for _, interaction in batch])
+    except DuplicateIdError:
         if len(batch) == 1:
-            refused.append((batch[0][0], str(exc)))
+            [(number, one)] = batch
+            refused.append(
+                (number, f"the id {one.id!r} belongs to another interaction of {agent_id!r} already")
+            )
             return
         middle = len(batch) // 2
         await _store(storage, agent_id, batch[:middle], summary, refused)
         await _store(storage, agent_id, batch[middle:], summary, refused)
         return
-    if turn.replayed:
-        summary.already_there += len(batch)
+    if there is None:
+        summary.there_now += len(batch)
     else:
-        summary.added += len(batch)
+        summary.already_there += there
+        summary.added += len(batch) - there
+
+
+async def _append(storage: Storage, agent_id: str, interactions: list[Interaction]) -> int | None:
+    """Append all or nothing, and tell how many were there before, None where the storage cannot tell."""
+    if Capability.TURN in storage.capabilities:
+        turn = await storage.record_turn(agent_id, interactions=interactions)
+        return len(interactions) if turn.replayed else 0
+    there = await _count_there(storage, agent_id, interactions)
+    if Capability.BATCH_APPEND in storage.capabilities:
+        await storage.store_interactions(agent_id, interactions)
+    else:
+        [one] = interactions
+        await storage.store_interaction(agent_id, one.data, interaction_id=one.id, timestamp=one.timestamp)
+    return there
+
+
+async def _count_there(storage: Storage, agent_id: str, interactions: list[Interaction]) -> int | None:
+    """How many ids are taken, by the storage or by an interaction before them; None without a history to ask."""
+    if Capability.HISTORY not in storage.capabilities:
+        return None
+    found = [await storage.get_interaction(agent_id, one) for one in {one.id for one in interactions}]
+    return len(interactions) - found.count(None)

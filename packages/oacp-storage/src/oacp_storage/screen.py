@@ -71,6 +71,11 @@ def progress_bar(total: int | None = None) -> Iterator[Callable[[int, str], None
         yield lambda done, words: bar.update(task, completed=done, description=words)
 
 
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: ``1 agent``, ``2,000 agents``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     """The text with everything escaped that could move the cursor, ring the bell or turn the line around."""
     if text.isprintable():

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,8 @@ T = TypeVar("T")
 _NO_BOUND = 2**63 - 1
 _BUSY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_left_to_the_parent: list[object] = []
+"""What a forked child has of its parent's connections: kept, because collecting one would close it."""
 
 
 class SQLEngine(Engine):
@@ -55,19 +58,27 @@ class SQLEngine(Engine):
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._connection: sqlite3.Connection | None = None
+        self._pid = os.getpid()
+        self._abandoned = False
 
     async def open(self) -> Info:
         await self._run(self._connect)
         return await self.inspect()
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._run(self._connection.close)
+        await self._run(self._disconnect)
         self._thread.shutdown(wait=False)
 
     def abandon(self) -> None:
-        # In a forked child the thread does not exist, and the connection must not be touched.
-        self._connection = None
+        if self._abandoned:
+            return
+        self._abandoned = True
+        if self._pid != os.getpid():  # a forked child, which has no such thread and must not close
+            _left_to_the_parent.append(self._connection)
+            return
+        # The jobs that are queued end first: one cut off in its transaction would leave the file locked.
+        with suppress(RuntimeError):  # closed before
+            self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
@@ -164,6 +175,8 @@ class SQLEngine(Engine):
 
     async def _run(self, job: Callable[..., T], *arguments: object) -> T:
         """Run a job in the connection's thread. It is finished even if whoever asked for it has gone."""
+        if self._abandoned:
+            raise NotApplied(f"the connection to {self._path} has been given up")
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._thread, self._guarded, job, arguments))
 
@@ -182,6 +195,11 @@ class SQLEngine(Engine):
         if self._connection is None:
             raise StorageError(f"{self._path} is not open")
         return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _connect(self) -> None:
         try:

@@ -9,6 +9,7 @@ fixture                     yields                                              
 ``oacp_postgres_server``    ``PostgresServer``                                  OACP_TEST_POSTGRES_URL
 ``oacp_postgres_servers``   a ``PostgresServer`` of each version at hand        (none)
 ``oacp_redis_server``       ``RedisServer`` (Redis, AOF synced at every write)  OACP_TEST_REDIS_URL
+``oacp_redis_6_server``     ``RedisServer`` (Redis 6.2, likewise)               OACP_TEST_REDIS_6_URL
 ``oacp_valkey_server``      ``RedisServer`` (Valkey, likewise)                  OACP_TEST_VALKEY_URL
 ``oacp_redis_cluster``      ``RedisCluster`` of three masters                   (none)
 ``oacp_mongo_server``       ``MongoServer``: a replica set of one node          OACP_TEST_MONGO_URL
@@ -71,6 +72,12 @@ def oacp_postgres_servers() -> Iterator[list[PostgresServer]]:
 def oacp_redis_server() -> Iterator[RedisServer]:
     """A Redis whose append-only file is synced at every write."""
     yield from _redis("redis")
+
+
+@pytest.fixture(scope="session")
+def oacp_redis_6_server() -> Iterator[RedisServer]:
+    """A Redis 6.2 whose append-only file is synced at every write."""
+    yield from _redis("redis_6")
 
 
 @pytest.fixture(scope="session")

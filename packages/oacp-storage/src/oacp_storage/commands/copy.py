@@ -9,8 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oacp_storage.copying import copy_storage
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
-from oacp_storage.screen import progress_bar
+from oacp_storage.screen import counted, progress_bar
 from oacp_storage_core import open_storage
 
 
@@ -29,14 +30,15 @@ def copy(
 
 
 async def _copy(source: str, target: str) -> None:
-    async with open_storage(source) as old, open_storage(target) as new:
+    async with open_existing(source) as old, open_storage(target) as new:
         with progress_bar() as show:
             summary = await copy_storage(
                 old,
                 new,
-                progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
+                progress=lambda summary: show(summary.interactions, counted(summary.agents, "agent")),
             )
     sys.stdout.write(
-        f"{summary.interactions:,} interactions and {summary.documents:,} documents of {summary.agents:,} agents "
+        f"{counted(summary.interactions, 'interaction')} and {counted(summary.documents, 'document')} of "
+        f"{counted(summary.agents, 'agent')} "
         "are in the target\n"
     )

@@ -9,11 +9,12 @@ from typing import Annotated, BinaryIO
 
 from cyclopts import Parameter
 
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
 from oacp_storage.parameters import STREAM, StorageArgument
-from oacp_storage.screen import progress_bar, visible
-from oacp_storage_core import Storage, open_storage
+from oacp_storage.screen import counted, progress_bar, visible
+from oacp_storage_core import Storage
 
 
 def export(
@@ -44,16 +45,18 @@ def export(
     for reason in summary.reasons:
         sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
     if summary.damaged > len(summary.reasons):
-        sys.stderr.write(f"... and {summary.damaged - len(summary.reasons):,} more damaged interactions\n")
+        sys.stderr.write(
+            f"... and {counted(summary.damaged - len(summary.reasons), 'more damaged interaction')}\n"
+        )
     sys.stderr.write(
-        f"{summary.interactions:,} interactions of {summary.agents:,} agents"
+        f"{counted(summary.interactions, 'interaction')} of {counted(summary.agents, 'agent')}"
         + (f" written to {file}\n" if file != "-" else "\n")
     )
     return Status.FOUND if summary.damaged else Status.OK
 
 
 async def _export(source: str | None, file: str, agents: list[str] | None) -> ExportSummary:
-    async with open_storage(source) as storage:
+    async with open_existing(source) as storage:
         for agent_id in agents or ():
             if not await has_agent(storage, agent_id):
                 raise Stop(f"the storage has no agent {agent_id!r}; nothing was written", Status.USAGE)
@@ -71,5 +74,5 @@ async def _write(storage: Storage, stream: BinaryIO, agents: list[str] | None) -
             storage,
             stream,
             agents=agents,
-            progress=lambda summary: show(summary.interactions, f"{summary.agents:,} agents"),
+            progress=lambda summary: show(summary.interactions, counted(summary.agents, "agent")),
         )

@@ -8,6 +8,7 @@ import sys
 
 import msgspec
 
+from oacp_storage.existing import require_store
 from oacp_storage.exits import Status
 from oacp_storage.parameters import AsJson, StorageArgument
 from oacp_storage.screen import print_table, table, visible
@@ -62,6 +63,7 @@ async def _health(source: str | None) -> Health:
         raise AssertionError("nothing is configured, yet something was found")
     storage = create_storage(chosen)
     try:
+        await require_store(storage)
         return await storage.health()
     finally:
         await storage.close()

@@ -13,7 +13,7 @@ from oacp_storage.exits import Status
 from oacp_storage.importing import ImportSummary, import_lines
 from oacp_storage.lines import Input, open_input
 from oacp_storage.parameters import STREAM, TargetStorage
-from oacp_storage.screen import progress_bar, visible
+from oacp_storage.screen import counted, progress_bar, visible
 from oacp_storage_core import open_storage
 
 
@@ -24,8 +24,8 @@ def import_(
         Parameter(help="A file of JSON Lines, plain, .gz or .zst (told by its first bytes); - is stdin."),
     ],
     /,
-    *,
     to: TargetStorage = None,
+    *,
     strict: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Stop at the first malformed line.")
     ] = False,
@@ -42,12 +42,17 @@ def import_(
     for number, reason in summary.reasons:
         sys.stderr.write(f"line {number}: {visible(reason)}\n")
     if summary.malformed > len(summary.reasons):
-        sys.stderr.write(f"... and {summary.malformed - len(summary.reasons):,} more malformed lines\n")
+        sys.stderr.write(
+            f"... and {counted(summary.malformed - len(summary.reasons), 'more malformed line')}\n"
+        )
     if strict and summary.malformed:
         sys.stderr.write("stopped there; the lines before it are stored\n")
+    became = f"{summary.added:,} added, {summary.already_there:,} already there"
+    if summary.there_now:
+        became = f"{summary.there_now:,} are there (the storage does not tell which were there before)"
     sys.stdout.write(
-        f"{summary.lines:,} lines in {time.monotonic() - begun:.1f} s: {summary.added:,} added, "
-        f"{summary.already_there:,} already there, {summary.malformed:,} malformed\n"
+        f"{counted(summary.lines, 'line')} in {time.monotonic() - begun:.1f} s: {became}, "
+        f"{summary.malformed:,} malformed\n"
     )
     return Status.FOUND if summary.malformed else Status.OK
 
@@ -60,5 +65,5 @@ async def _import(source: Input, to: str | None, strict: bool) -> ImportSummary:
                 source.lines(),
                 default_time=source.modified,
                 strict=strict,
-                progress=lambda summary: show(source.consumed, f"{summary.lines:,} lines"),
+                progress=lambda summary: show(source.consumed, counted(summary.lines, "line")),
             )

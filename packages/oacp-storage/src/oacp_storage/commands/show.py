@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import has_agent
 from oacp_storage.parameters import AsJson, StorageArgument
-from oacp_storage.screen import visible
-from oacp_storage_core import Capability, Document, Storage, open_storage
+from oacp_storage.screen import counted, visible
+from oacp_storage_core import Capability, Document, Storage
 
 _LONG = 2_000
 _LEARNING = 100
@@ -36,7 +37,7 @@ def show(
 
 
 async def _show(agent_id: str, source: str | None, last: int, as_json: bool) -> None:
-    async with open_storage(source) as storage:
+    async with open_existing(source) as storage:
         if Capability.AGENTS not in storage.capabilities:
             described = await _describe_plainly(storage, agent_id, last)
         elif await has_agent(storage, agent_id):
@@ -50,7 +51,7 @@ async def _show(agent_id: str, source: str | None, last: int, as_json: bool) -> 
 
 
 def _in_words(described: dict[str, Any]) -> list[str]:
-    count = "" if described["count"] is None else f": {described['count']:,} interactions"
+    count = "" if described["count"] is None else f": {counted(described['count'], 'interaction')}"
     lines = [f"{visible(described['agent_id'])}{count}"]
     if described["state"] is not None:
         lines += ["", *_document("state", described["state"])]

@@ -8,10 +8,11 @@ from contextlib import nullcontext
 
 import msgspec
 
+from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status
 from oacp_storage.parameters import AsJson, StorageArgument
 from oacp_storage.screen import stderr, visible
-from oacp_storage_core import Damage, open_storage
+from oacp_storage_core import Damage
 
 
 def verify(storage: StorageArgument = None, *, as_json: AsJson = False) -> int:
@@ -28,7 +29,7 @@ def verify(storage: StorageArgument = None, *, as_json: AsJson = False) -> int:
 
 async def _verify(source: str | None, as_json: bool) -> int:
     damaged = 0
-    async with open_storage(source) as storage:
+    async with open_existing(source) as storage:
         console = stderr()
         with console.status("reading everything") if console.is_terminal else nullcontext():
             async for damage in storage.verify():
