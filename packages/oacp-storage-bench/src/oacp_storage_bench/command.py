@@ -54,7 +54,7 @@ def bench(
         quick: 3 rounds and histories up to 100,000. full: 5 longer rounds and up to 1,000,000.
     only
         Only these workloads, divided by commas: appends, sizes, batches, documents, histories, turns, watching,
-        replay, memory, processes.
+        replay, memory, processes, starting.
     traffic
         A file of JSON Lines ({"agent_id": ..., "interaction": {...}}, perhaps .gz) to be replayed.
     directory
@@ -118,6 +118,7 @@ async def _measured(
 
     from oacp_storage_bench.profile import PROFILES
     from oacp_storage_bench.run import Plan, run
+    from oacp_storage_bench.startup import STARTING
     from oacp_storage_bench.traffic import read_traffic
     from oacp_storage_bench.workloads import WORKLOADS
 
@@ -126,15 +127,15 @@ async def _measured(
     place = directory or Path(tempfile.gettempdir())
     if not place.is_dir():
         raise StorageConfigError(f"there is no directory {place}")
-    chosen = PROFILES[profile]
+    chosen, everything = PROFILES[profile], (*WORKLOADS, STARTING)
     plan = Plan(
         sources=storages,
         profile=chosen,
         against=_chosen(against, ("raw", "peers"), "--against"),
         directory=place,
         traffic=None if traffic is None else read_traffic(traffic, chosen.replayed),
-        only=frozenset(WORKLOADS) if only is None else _chosen(only, tuple(WORKLOADS), "--only"),
-        command=_command(),
+        only=frozenset(everything) if only is None else _chosen(only, everything, "--only"),
+        command=command_line(),
     )
     console = Console(stderr=True, highlight=False, markup=False)
     with console.status("starting") as status:
@@ -149,7 +150,7 @@ def _chosen(words: str, known: tuple[str, ...], option: str) -> frozenset[str]:
     return chosen
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line as it was given, without passwords."""
     return shlex.join(
         ["oacp-storage", *(redact_url(word) if "://" in word else word for word in sys.argv[1:])]

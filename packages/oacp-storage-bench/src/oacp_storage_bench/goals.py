@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from oacp_storage_bench.compare import compare, ratios
 from oacp_storage_bench.place import FAMILIES
 from oacp_storage_bench.results import Goal, Report, Row
-from oacp_storage_bench.startup import LABEL as START
+from oacp_storage_bench.startup import STARTING
 
 _ALL = ("file", "sqlite", "postgres", "redis", "mongo")
 
@@ -106,7 +106,7 @@ OWN = (
         0.5,
     ),
 )
-STARTING = (
+STARTING_GOALS = (
     Own((), "import of core beyond asyncio, ms", "start.import", lambda row: row.values, "at most", 20),
     Own((), "oacp-storage --help, ms", "start.help", lambda row: row.values, "at most", 300),
 )
@@ -117,7 +117,7 @@ FULL_HISTORY = 1_000_000
 def judge(report: Report) -> list[Goal]:
     """All goals that concern the storages of the report."""
     return [goal for storage in report.storages for goal in _of(report, storage.label, storage.backend)] + [
-        _own(START, own, report.row(START, own.row)) for own in STARTING
+        _own(STARTING, own, report.row(STARTING, own.row)) for own in STARTING_GOALS
     ]
 
 

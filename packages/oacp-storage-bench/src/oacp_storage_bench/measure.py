@@ -13,7 +13,8 @@ from typing import NamedTuple
 class Sample(NamedTuple):
     """One round of one row: its value in the row's unit, latencies in ms, CPU in us per call.
 
-    ``slowest`` is for several processes: the rate of the slowest as a share of the mean.
+    ``slowest`` is for several processes: the rate of the slowest as a share of the mean. ``operations`` is
+    how many it comes from.
     """
 
     value: float
@@ -21,6 +22,7 @@ class Sample(NamedTuple):
     p99: float | None = None
     cpu: float | None = None
     slowest: float | None = None
+    operations: int = 0
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -68,6 +70,7 @@ async def callers(
         percentile(latencies, 0.50) * 1e3,
         percentile(latencies, 0.99) * 1e3,
         (time.process_time() - cpu) / operations * 1e6,
+        operations=operations,
     )
 
 
@@ -76,4 +79,5 @@ async def once(count: int, work: Callable[[], Awaitable[object]]) -> Sample:
     gc.collect()
     cpu, begun = time.process_time(), time.perf_counter()
     await work()
-    return Sample(count / (time.perf_counter() - begun), cpu=(time.process_time() - cpu) / count * 1e6)
+    elapsed = time.perf_counter() - begun
+    return Sample(count / elapsed, cpu=(time.process_time() - cpu) / count * 1e6, operations=count)

@@ -82,7 +82,9 @@ def _bars(axes: Any, rows: list[Row], title: str) -> None:
 def _name(row: Row) -> str:
     if row.side == "ours":
         return "oacp-storage"
-    return f"{row.who.partition(' ')[0]}, {row.what.removeprefix('append, ')}" if row.side == "raw" else row.who
+    return (
+        f"{row.who.partition(' ')[0]}, {row.what.removeprefix('append, ')}" if row.side == "raw" else row.who
+    )
 
 
 def _by_callers(axes: Any, report: Report, label: str) -> None:

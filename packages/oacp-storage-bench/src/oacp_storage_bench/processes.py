@@ -42,6 +42,10 @@ class Child:
             raise ChildFailed(answer["error"])
         return answer
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     async def end(self) -> None:
         """Let it clean up and end; kill it if it does not."""
         if self._process.stdin is not None:
@@ -51,7 +55,7 @@ class Child:
                 await self._process.wait()
         finally:
             if self._process.returncode is None:
-                self._process.kill()
+                self.kill()
                 await self._process.wait()
 
 

@@ -11,7 +11,8 @@ class Profile(NamedTuple):
     ``rounds`` over all rows; ``seconds`` that each row is measured in each round; ``histories`` are the lengths of the
     logs that reads and appends are measured at; ``batch`` the interactions of one batch; ``watched`` the deliveries
     that are timed; ``replayed`` the most lines of a file that are replayed; ``streamed`` the interactions streamed
-    when memory is measured; ``warm_up`` the seconds that the disk is written before, and left alone after.
+    when memory is measured; ``starts`` how often starting is measured; ``warm_up`` the seconds that the disk is written
+    before, and left alone after.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Profile(NamedTuple):
     replayed: int
     streamed: int
     processes: tuple[int, ...]
+    starts: int
     warm_up: float
 
 
@@ -40,6 +42,7 @@ QUICK = Profile(
     replayed=6_000,
     streamed=100_000,
     processes=(1, 10),
+    starts=5,
     warm_up=1.0,
 )
 FULL = Profile(
@@ -54,6 +57,7 @@ FULL = Profile(
     replayed=1_000_000,
     streamed=1_000_000,
     processes=(1, 2, 4, 10),
+    starts=9,
     warm_up=3.0,
 )
 PROFILES = {profile.name: profile for profile in (QUICK, FULL)}

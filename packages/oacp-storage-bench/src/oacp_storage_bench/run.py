@@ -19,7 +19,7 @@ from oacp_storage_bench.place import Target
 from oacp_storage_bench.processes import ChildFailed
 from oacp_storage_bench.profile import Profile
 from oacp_storage_bench.results import Report, Row
-from oacp_storage_bench.startup import measure_start
+from oacp_storage_bench.startup import STARTING, measure_start
 from oacp_storage_bench.subject import Subject, subject
 from oacp_storage_bench.traffic import Traffic
 from oacp_storage_bench.workloads import WORKLOADS
@@ -43,7 +43,7 @@ class Plan:
     against: frozenset[str]
     directory: Path
     traffic: Traffic | None = None
-    only: frozenset[str] = frozenset(WORKLOADS)
+    only: frozenset[str] = frozenset([*WORKLOADS, STARTING])
     command: str = ""
 
 
@@ -52,7 +52,8 @@ async def run(plan: Plan, say: Say) -> Report:
     started = datetime.now(UTC)
     room = Path(tempfile.mkdtemp(prefix="oacp-bench-", dir=plan.directory))
     targets: list[Target] = []
-    logging.getLogger("oacp_storage_core").disabled = True  # health's warnings are in the report
+    logged = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what storages warn of is in the report
     try:
         targets += [Target(source, room) for source in plan.sources]
         here = machine(room)
@@ -69,7 +70,8 @@ async def run(plan: Plan, say: Say) -> Report:
             rows = await _measure(subjects, plan, say)
             say("removing what was stored")
         here.directory = str(plan.directory)
-        rows += measure_start()
+        if STARTING in plan.only:
+            rows += measure_start(plan.profile.starts)
         report = Report(
             started=started.isoformat(timespec="seconds"),
             profile=plan.profile.name,
@@ -86,6 +88,7 @@ async def run(plan: Plan, say: Say) -> Report:
         report.goals = judge(report)
         return report
     finally:
+        logging.disable(logged)
         for target in targets:
             target.remove()
         shutil.rmtree(room, ignore_errors=True)

@@ -10,31 +10,25 @@ from pathlib import Path
 
 from oacp_storage_bench.results import Row
 
-LABEL = "starting"
-_RUNS = 5
+STARTING = "starting"
 _IMPORT = (
     "import asyncio, time; begun = time.perf_counter(); import oacp_storage_core; "
     "print((time.perf_counter() - begun) * 1e3)"
 )
 
 
-def measure_start() -> list[Row]:
-    """Milliseconds of each run; the help only where the command is installed."""
-    rows = [
-        _row(
-            "start.import", "import oacp_storage_core, beyond asyncio", [_import() for _ in range(_RUNS + 1)]
-        )
-    ]
+def measure_start(runs: int) -> list[Row]:
+    """Milliseconds of each run, after one that compiled; the help only where the command is installed."""
+    found = [_import() for _ in range(runs + 1)]
+    rows = [_row("start.import", "import oacp_storage_core, beyond asyncio", found)]
     command = Path(sysconfig.get_path("scripts")) / "oacp-storage"
     if command.exists():
-        rows.append(_row("start.help", "oacp-storage --help", [_help(command) for _ in range(_RUNS + 1)]))
+        rows.append(_row("start.help", "oacp-storage --help", [_help(command) for _ in range(runs + 1)]))
     return rows
 
 
 def _row(key: str, what: str, found: list[float]) -> Row:
-    return Row(
-        LABEL, "start", key, what, "ours", "oacp-storage", "ms", "none", "", found[1:]
-    )  # the first one compiled
+    return Row(STARTING, "start", key, what, "ours", "oacp-storage", "ms", "none", "", found[1:])
 
 
 def _import() -> float:

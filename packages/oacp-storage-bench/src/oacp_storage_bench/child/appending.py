@@ -10,7 +10,7 @@ from oacp_storage_bench.payloads import message
 
 
 class Appending(StorageTask):
-    """Appends by ``callers`` over ``agents`` for the seconds that it is asked to; answers how many a second."""
+    """Appends by ``callers`` over ``agents`` for the seconds that it is asked to; answers how many, and the rate."""
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """One round."""
@@ -19,4 +19,5 @@ class Appending(StorageTask):
         async def append(who: int, n: int) -> None:
             await self.storage.store_interaction(agents[(who + n) % len(agents)], message(n))
 
-        return {"rate": (await callers(self.spec["callers"], request["seconds"], append)).value}
+        sample = await callers(self.spec["callers"], request["seconds"], append)
+        return {"rate": sample.value, "count": sample.operations}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,6 @@ class Peering(Task):
         return {"sample": await callers(request["callers"], request["seconds"], append)}
 
     async def close(self) -> None:
-        """Let it remove what it made."""
-        if self._opened:
+        """Let it remove what it made; one that could not be opened has perhaps made a part."""
+        with contextlib.nullcontext() if self._opened else contextlib.suppress(Exception):
             await self._peer.close()

@@ -68,10 +68,9 @@ class _Sqlalchemy(_Sessions):
 
     _engine: Any
 
-    def _connect(self, url: str, **options: Any) -> None:
-        sqlalchemy = driver("sqlalchemy.ext.asyncio", _INSTALL)
+    def _import(self) -> None:
+        self._create = driver("sqlalchemy.ext.asyncio", _INSTALL).create_async_engine
         self._class = driver("agents.extensions.memory.sqlalchemy_session", _INSTALL).SQLAlchemySession
-        self._engine = sqlalchemy.create_async_engine(url, **options)
 
     def _make(self, agent: str) -> Any:
         return self._class(agent, engine=self._engine, create_tables=True)
@@ -90,7 +89,8 @@ class OpenaiSqlalchemySqlite(_Sqlalchemy):
 
     async def open(self) -> None:
         """Make the engine."""
-        self._connect(f"sqlite+aiosqlite:///{self.place.directory}/peer-openai-sqlalchemy.db")
+        self._import()
+        self._engine = self._create(f"sqlite+aiosqlite:///{self.place.directory}/peer-openai-sqlalchemy.db")
         self.durability, self.settings = sqlite_default("WAL")
 
 
@@ -103,10 +103,11 @@ class OpenaiSqlalchemyPostgres(_Sqlalchemy):
 
     async def open(self) -> None:
         """Make the engine, on a schema of this run."""
+        self._import()
         self._schema = PostgresSchema(self.place, "openai")
         self.durability, self.settings = await self._schema.make()
         path = {"server_settings": {"search_path": self._schema.name}}
-        self._connect(sqlalchemy_url(str(self.place.url)), pool_size=20, connect_args=path)
+        self._engine = self._create(sqlalchemy_url(str(self.place.url)), pool_size=20, connect_args=path)
 
     async def close(self) -> None:
         """Disconnect and drop the schema."""

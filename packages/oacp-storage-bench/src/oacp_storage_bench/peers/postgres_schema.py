@@ -21,7 +21,7 @@ class PostgresSchema:
 
     async def drop(self) -> None:
         """Drop it with all that is in it."""
-        await self._run(f"DROP SCHEMA {self.name} CASCADE")
+        await self._run(f"DROP SCHEMA IF EXISTS {self.name} CASCADE")
 
     async def _run(self, statement: str) -> tuple[Durability, str]:
         connection = await driver("asyncpg", "oacp-storage-postgres").connect(self._url)

@@ -44,6 +44,6 @@ def _peak(subject: Subject, request: dict[str, object]) -> Measure:
         least = subject.profile.streamed if request["what"] == "stream" else subject.profile.batch
         if answer["count"] < least:
             raise RuntimeError(f"{answer['count']:,} interactions were read where {least:,} are stored")
-        return Sample(answer["mb"])
+        return Sample(answer["mb"], operations=answer["count"])
 
     return measure

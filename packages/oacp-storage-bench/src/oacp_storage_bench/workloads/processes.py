@@ -43,6 +43,7 @@ def _measure(subject: Subject, count: int) -> Measure:
             await asyncio.gather(*[one.ask({"seconds": seconds / 2}) for one in children])  # all are warm
             answers = await asyncio.gather(*[one.ask({"seconds": 2 * seconds}) for one in children])
         rates = [answer["rate"] for answer in answers]
-        return Sample(sum(rates), slowest=min(rates) / (sum(rates) / count))
+        total = sum(answer["count"] for answer in answers)
+        return Sample(sum(rates), slowest=min(rates) / (sum(rates) / count), operations=total)
 
     return measure

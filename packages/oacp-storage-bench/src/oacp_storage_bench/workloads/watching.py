@@ -48,4 +48,4 @@ async def _watched(subject: Subject, agent: str) -> Sample:
             delivered = (await deliveries)["delivered"]
     waits = sorted(max(at - acknowledged[sequence], 0) / 1e6 for sequence, at in delivered)
     middle = percentile(waits, 0.50)
-    return Sample(middle, middle, percentile(waits, 0.99))
+    return Sample(middle, middle, percentile(waits, 0.99), operations=len(waits))
