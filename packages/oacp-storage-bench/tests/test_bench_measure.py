@@ -42,14 +42,14 @@ async def test_every_caller_calls_and_all_calls_are_counted():
 async def test_a_caller_calls_at_least_once_and_the_last_answer_counts():
     sample = await callers(2, 0, lambda _who, _n: asyncio.sleep(0.05))
     assert sample.operations == 2
-    assert sample.value <= 2 / 0.05
+    assert sample.value < 2 / 0.045
 
 
 @pytest.mark.asyncio
 async def test_one_piece_of_work_is_timed_whole():
     sample = await once(100, lambda: asyncio.sleep(0.05))
     assert sample.operations == 100
-    assert sample.value <= 100 / 0.05
+    assert sample.value < 100 / 0.045
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 8_000, 100_000])

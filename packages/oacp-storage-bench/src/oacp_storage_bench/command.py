@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,8 +139,24 @@ async def _measured(
         command=command_line(),
     )
     console = Console(stderr=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        return await run(plan, _steps(console.print))
     with console.status("starting") as status:
         return await run(plan, lambda words: status.update(Text(words)))
+
+
+def _steps(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Tell only the beginning of each step, for logs: what stands before the colon, when it changes."""
+    last = ""
+
+    def say(words: str) -> None:
+        nonlocal last
+        step = words.partition(":")[0]
+        if step != last:
+            last = step
+            tell(step)
+
+    return say
 
 
 def _chosen(words: str, known: tuple[str, ...], option: str) -> frozenset[str]:
