@@ -202,16 +202,45 @@ def try_wheels(session: nox.Session, dist: Path) -> None:
     constraints = folder / "constraints.txt"
     constraints.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in wheels.items()))
     for name, path in wheels.items():
-        environment = folder / name
-        python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        arguments = ["install", "-q", "-c", str(constraints), str(path)]
-        if session.venv_backend == "uv":
-            session.run("uv", "venv", "-q", "--clear", "-p", sys.executable, str(environment))
-            session.run("uv", "pip", *arguments[:1], "-p", str(python), *arguments[1:])
-        else:
-            session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", str(environment), external=True)
-            session.run(str(python), "-m", "pip", *arguments, external=True)
+        python = make_environment(session, folder / name)
+        pip(session, python, "install", "-q", "-c", str(constraints), str(path))
         session.run(str(python), "-I", ".ci/check_installed.py", name, external=True)
+    try_beside_oacp(session, folder / "beside-oacp", wheels)
+
+
+def try_beside_oacp(session: nox.Session, environment: Path, wheels: dict[str, Path]) -> None:
+    """Install and remove wheels of ours and PyPI's ``oacp``, which has an ``oacp.storage`` too, in either order."""
+    theirs = "oacp==0.1.8"
+    ours = [f"oacp-storage-{name}" for name in ("core", "engine", "file")]
+    python = make_environment(session, environment)
+
+    def change(state: str, *arguments: str) -> None:
+        pip(session, python, *arguments)
+        session.run(str(python), "-I", ".ci/check_beside_oacp.py", state, external=True)
+
+    change("theirs", "install", "-q", theirs)
+    change("both", "install", "-q", *(str(wheels[name]) for name in ours))
+    change("ours", "uninstall", "-q", "oacp")
+    change("both", "install", "-q", theirs)
+    change("theirs", "uninstall", "-q", *ours)
+
+
+def make_environment(session: nox.Session, environment: Path) -> Path:
+    """Make an empty environment, and return its interpreter."""
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "-q", "--clear", "-p", sys.executable, str(environment))
+    else:
+        session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", str(environment), external=True)
+    return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def pip(session: nox.Session, python: Path, command: str, *arguments: str) -> None:
+    """Run a command of pip, or of uv where that is used, on the environment of this interpreter."""
+    if session.venv_backend == "uv":
+        session.run("uv", "pip", command, "-p", str(python), *arguments)
+        return
+    sure = ["-y"] if command == "uninstall" else []
+    session.run(str(python), "-m", "pip", command, *sure, *arguments, external=True)
 
 
 @nox.session

@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from markdown_it import MarkdownIt
@@ -16,6 +17,9 @@ from oacp_storage_core import adapt
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = sorted([*(ROOT / "packages").glob("*/README.md"), *ROOT.glob("*/README.md")])
+GREETING = "[{'role': 'user', 'content': 'hello'}]\n"
+"""What the first program of a backend's README prints."""
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
@@ -47,6 +51,9 @@ async def run_page(page: Path, blocks: list[tuple[int, str]]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")], ids=names)
 def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for _, text in fences(page, "toml"):
+        if text.startswith("# oacp.toml\n"):
+            Path("oacp.toml").write_text(text)
     asyncio.run(run_page(page, fences(page, "python")))
 
 
@@ -72,13 +79,34 @@ def test_the_custom_backend_of_the_guide_works_on_a_real_server(oacp_redis_serve
     asyncio.run(use())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("package", ["core", "file"])
+def test_the_program_of_a_readme_runs(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ((_, source),) = fences(ROOT / f"packages/oacp-storage-{package}/README.md", "python")
+    exec(source, {"__name__": "__main__"})
+    assert capsys.readouterr().out == GREETING
+
+
+def test_the_program_of_the_readme_of_redis_runs(
+    oacp_redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((_, source),) = fences(ROOT / "packages/oacp-storage-redis/README.md", "python")
+    opened = 'RedisStorage("redis://localhost:6379")'
+    assert opened in source
+    here = f"RedisStorage({oacp_redis_server.url!r}, namespace='readme-{uuid4().hex}')"
+    exec(source.replace(opened, here), {"__name__": "__main__"})
+    assert capsys.readouterr().out == GREETING
+
+
+@pytest.mark.parametrize("page", PAGES + READMES, ids=names)
 def test_the_toml_of_a_page_can_be_read(page: Path) -> None:
     for _, source in fences(page, "toml"):
         tomllib.loads(source)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("page", PAGES + READMES, ids=names)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]

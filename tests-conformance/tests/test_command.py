@@ -33,11 +33,13 @@ def test_the_command_grades_a_storage(tmp_path):
         "memory://x", "--json", "grade.json", "-k", "Order or order or random", "--seed", "5", "--examples", "3",
         cwd=tmp_path, PYTEST_ADDOPTS="--no-such-option",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "MemoryStorage at memory://x" in done.stdout
+    assert "warning" not in done.stdout
     told = json.loads((tmp_path / "grade.json").read_text())
     assert told["seed"] == 5
     (target,) = told["targets"]
+    assert target["whole"] is False
     assert set(target["declared"]) >= set(ALL_CAPABILITIES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["conftest.py", "grade.json", "pytest.ini"]
 
@@ -48,8 +50,22 @@ def test_the_command_is_found_by_oacp_storage(tmp_path):
     done = run(
         "conformance", "memory://x", "-k", "limit_of_zero", cwd=tmp_path, command=[sys.executable, "-c", code]
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "MemoryStorage at memory://x" in done.stdout
+
+
+def test_a_part_is_no_grade_of_the_whole(tmp_path):
+    done = run("memory://x", "-k", "limit_of_zero", "--json", "grade.json", cwd=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "proven: 0 of 15 promised" in done.stdout
+    assert "This is no grade of the whole: run all tests for one." in done.stdout
+    rows = {line.split()[0]: line.rstrip() for line in done.stdout.splitlines() if line.strip()}
+    assert rows["core"].endswith("incomplete")
+    assert rows["watch"].endswith("not run")
+    (target,) = json.loads((tmp_path / "grade.json").read_text())["targets"]
+    left_out = sum(row["not_run"] for row in target["grades"])
+    assert f"not run, {left_out}: it was not selected, or the session ended before it" in done.stdout
+    assert {row["verdict"] for row in target["grades"]} == {"incomplete", "not run", "not declared"}
 
 
 def test_a_storage_that_cannot_be_had_is_one_line(tmp_path):

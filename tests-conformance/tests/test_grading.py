@@ -9,7 +9,7 @@ import pytest
 
 from oacp_storage_conformance import suite_tests
 from oacp_storage_conformance.clause import ClauseName, Trait
-from oacp_storage_conformance.grading import SUBJECTS, Ledger, Row, as_json, grade
+from oacp_storage_conformance.grading import SUBJECTS, Ledger, Row, as_json, grade, is_whole
 from oacp_storage_conformance.listing import ListedTest
 from oacp_storage_conformance.table import render
 from oacp_storage_core import Capability
@@ -63,7 +63,7 @@ def everything_passes(ledger):
 def test_what_is_declared_and_passes_is_passed():
     ledger = Ledger()
     everything_passes(ledger)
-    assert row(ledger, "history") == Row("history", True, 5, 5, 0, 0, 0)
+    assert row(ledger, "history") == Row("history", True, 5, 5, 0, 0, 0, 0)
     assert row(ledger, "history").verdict == "passed"
     assert row(ledger, "watch").verdict == "not declared"
 
@@ -73,14 +73,14 @@ def test_what_needs_an_undeclared_capability_does_not_count():
     for test in LISTED:
         if test.name != "test_both":
             note(ledger, test.name, test.case)
-    assert row(ledger, "history") == Row("history", True, 4, 4, 0, 0, 0)
+    assert row(ledger, "history") == Row("history", True, 4, 4, 0, 0, 0, 0)
 
 
 def test_a_test_that_did_not_run_is_not_passed():
     ledger = Ledger()
     note(ledger, "test_core")
     note(ledger, "test_history")
-    assert row(ledger, "history") == Row("history", True, 4, 1, 0, 0, 3)
+    assert row(ledger, "history") == Row("history", True, 4, 1, 0, 0, 0, 3)
     assert row(ledger, "history").verdict == "incomplete"
 
 
@@ -129,14 +129,39 @@ def test_what_does_not_apply_is_not_counted():
             note(ledger, test.name, when="setup", outcome="skipped", facts={"outcome": "not applicable"})
         else:
             note(ledger, test.name, test.case)
-    assert row(ledger, "history") == Row("history", True, 4, 4, 0, 0, 0)
+    assert row(ledger, "history") == Row("history", True, 4, 4, 0, 0, 0, 0)
+
+
+def test_what_needs_a_second_path_into_the_store_is_counted_apart():
+    ledger = Ledger()
+    for test in LISTED:
+        needs = {"outcome": "needs tamper", "reason": "it needs a second path"}
+        outcome = "skipped" if test.tamper else "passed"
+        note(ledger, test.name, test.case, when="call", outcome=outcome, facts=needs if test.tamper else {})
+    assert row(ledger, "history") == Row("history", True, 5, 4, 0, 0, 1, 0)
+    assert row(ledger, "history").verdict == "partly"
+    assert is_whole(ledger.targets["T"], LISTED)
+    table = render(ledger.targets["T"], LISTED, width=80, color=False)
+    assert "proven: 1 of 2 promised, 1 partly" in table
+    assert "not run, 1: it needs a second path" in table
+    assert "no grade of the whole" not in table
+
+
+def test_a_part_is_told_from_the_whole():
+    ledger = Ledger()
+    note(ledger, "test_core")
+    target = ledger.targets["T"]
+    assert not is_whole(target, LISTED)
+    assert "This is no grade of the whole" in render(target, LISTED, width=80, color=False)
+    everything_passes(ledger)
+    assert is_whole(target, LISTED)
 
 
 def test_refusals_of_what_is_not_declared():
     ledger = Ledger()
     for case in ("iter", "count"):
         note(ledger, "test_refusal", case, declared=["core"], facts={"outcome": "refused"})
-    assert row(ledger, "history") == Row("history", False, 2, 0, 0, 2, 0)
+    assert row(ledger, "history") == Row("history", False, 2, 0, 0, 2, 0, 0)
     assert row(ledger, "history").verdict == "refused"
 
 
@@ -152,7 +177,7 @@ def test_rows_add_up_and_the_table_shows_them():
     rows = grade(ledger.targets["T"], LISTED)
     assert [one.subject for one in rows] == [str(subject) for subject in SUBJECTS]
     for one in rows:
-        assert one.passed + one.failed + one.refused + one.not_run == one.tests
+        assert one.passed + one.failed + one.refused + one.tamper + one.not_run == one.tests
     table = render(ledger.targets["T"], LISTED, width=100, color=False)
     assert "history" in table
     assert "durable: no" in table

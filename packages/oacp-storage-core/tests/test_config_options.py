@@ -321,6 +321,10 @@ def test_a_password_in_what_a_constructor_raises_is_not_repeated(site, options) 
         with pytest.raises(StorageConfigError) as caught:
             create_storage(url)
         assert "s3cret" not in str(caught.value)
+    with pytest.raises(
+        StorageConfigError, match=r"Mine of dist-tells 1.0\): tells://me:\*\*\*@db is not for us$"
+    ):
+        create_storage("tells://me:s3cret@db")
     with pytest.raises(StorageConfigError, match=r"^tells://me@db is not for us$"):
         create_storage("tells://me@db")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from behind_adapter import backend_of
-from oacp_storage_core import StorageConfigError, create_storage
+from oacp_storage_core import BackendNotFoundError, StorageConfigError, create_storage
 from oacp_storage_core.toml_file import find_config
 
 
@@ -326,3 +326,36 @@ def test_the_environment_is_read_when_the_storage_is_made(conf, monkeypatch) -> 
     assert given(conf, 'backend = "shop"\ndsn = "${LATE}"')["dsn"] == "one"
     monkeypatch.setitem(os.environ, "LATE", "two")
     assert given(conf, 'backend = "shop"\ndsn = "${LATE}"')["dsn"] == "two"
+
+
+def test_what_a_backend_says_of_a_value_names_file_and_table(conf, site) -> None:
+    site.install_backend(
+        "picky",
+        """
+        def __init__(self, size: int = 4):
+            raise StorageConfigError(f"size must be at least 1, not {size}")
+
+        @classmethod
+        def from_url(cls, url, **options):
+            return cls(**options)
+        """,
+    )
+    path = conf / "oacp.toml"
+    for named in ('backend = "picky"\nsize = 0', 'url = "picky://?size=0"'):
+        path.write_text(f"[storage.main]\n{named}")
+        with pytest.raises(StorageConfigError) as caught:
+            create_storage(path)
+        assert str(caught.value) == (
+            f"{path}, [storage.main]: backend 'picky' (backend_picky:Backend of dist-picky 1.0): "
+            "size must be at least 1, not 0"
+        )
+    with pytest.raises(StorageConfigError, match=r"^size must be at least 1, not 0$"):
+        create_storage("picky", size=0)
+
+
+def test_a_backend_that_is_not_there_is_told_of_with_file_and_table(conf) -> None:
+    path = conf / "oacp.toml"
+    path.write_text('[storage.main]\nbackend = "shoop"')
+    with pytest.raises(BackendNotFoundError) as caught:
+        create_storage(path)
+    assert str(caught.value).startswith(f"{path}, [storage.main]: no installed backend is called 'shoop'")

@@ -626,6 +626,7 @@ def test_every_json_object_is_kept_exactly(payload: dict[str, Any]) -> None:
     assert exactly(decode(body), before)
     assert exactly(json.loads(body), before), "another decoder reads something else"
     assert encode(decode(body))[0] == body, "the encoding is not canonical"
+    assert encode_value(payload)[0] == body, "the quick way and the thorough one differ"
 
 
 json_like = st.one_of(

@@ -14,7 +14,7 @@ import pytest
 import memory_engine
 from engine_simulation import World
 from oacp_storage_core import StorageError, StorageTimeoutError
-from oacp_storage_engine import Applied, Plan, Rejected, Slot, Snapshot, Unit, judge
+from oacp_storage_engine import Applied, Plan, Put, Rejected, Slot, Snapshot, Unit, judge
 from oacp_storage_engine import group_commit as group_commit_module
 from oacp_storage_engine import resend as resend_module
 from oacp_storage_engine import runtime as runtime_module
@@ -217,12 +217,12 @@ def closing_without_waiting_for_calls() -> AbstractContextManager[object]:
 
 @breaking
 def updates_without_the_expected_version() -> AbstractContextManager[object]:
-    store: Any = Documents._store
+    put: Any = Documents._put
 
-    async def blind(self: Documents, *arguments: Any) -> Any:
-        return await store(self, *arguments[:-1], None)
+    async def blind(self: Documents, agent: str | None, one: Put) -> Any:
+        return await put(self, agent, one._replace(expected=None))
 
-    return mock.patch.object(Documents, "_store", blind)
+    return mock.patch.object(Documents, "_put", blind)
 
 
 @breaking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,5 +64,29 @@ def check(root: Path, done: list[str], under_way: str | None, expected: dict[int
     world.close()
     assert contents(root)["agents"]["a"]["head"] == heads.get("a", 0) + 1
     assert ids_of(contents(root), "a")[-1] == "after-1"
+    check_manifests(root, exactly=under_way not in PARTLY)
     left = [path.name for path in (root / ".oacp" / "trash").iterdir()]
     assert left == []
+
+
+def check_manifests(root: Path, *, exactly: bool) -> None:
+    """A store that was closed lists what it has; where trimming was interrupted, not all of it."""
+    for agent, log in contents(root)["agents"].items():
+        directory = root / "namespaces/n-default/agents" / f"a-{agent}"
+        content = json.loads((directory / "agent.json").read_text())
+        runs = content.get("present", [])
+        listed = [sequence for first, last in runs for sequence in range(first, last + 1)]
+        there = [sequence for sequence, _ in log["log"]]
+        assert listed == there or (set(listed) < set(there) and not exactly), agent
+        assert content["last_sequence"] == log["head"]
+        assert documents_listed(directory) == {key: version for key, (version, _) in log["documents"].items()}
+    system = contents(root)["system"]
+    listed_there = documents_listed(root / "namespaces/n-default")
+    assert listed_there == {key: version for key, (version, _) in system.items()}
+
+
+def documents_listed(directory: Path) -> dict[str, int]:
+    """The versions of documents by key; that of a state is empty."""
+    path = directory / "documents.json"
+    names = json.loads(path.read_text())["documents"] if path.exists() else {}
+    return {Path(name).stem.removeprefix("k-").removesuffix("state"): names[name] for name in names}

@@ -50,6 +50,15 @@ class FileTamper(Tamper):
         path = self.directory / "format.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": version}))
 
+    def downgrade_schema(self) -> int:
+        """Version 1 had no manifests, but for the names and last sequences that stand nowhere else."""
+        for path in self.directory.rglob("documents.json"):
+            path.unlink()
+        for path in self.directory.rglob("agents/*/agent.json"):
+            path.unlink()
+        self.set_schema_version(1)
+        return 1
+
 
 def _encoded(kind: str, name: str) -> str:
     return f"{kind}-" + "".join(

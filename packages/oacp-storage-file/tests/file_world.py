@@ -23,6 +23,7 @@ from oacp_storage_file.layout import LEARNING, Layout, NamespaceLayout
 from oacp_storage_file.lines import is_intact
 from oacp_storage_file.log_reader import read_page
 from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import Lists
 from oacp_storage_file.naming import Kind, decode
 from oacp_storage_file.retention import Retention, count_cut, plan_cut
 from oacp_storage_file.store import Store
@@ -54,7 +55,7 @@ class World:
         self.layout = Layout(str(root))
         self.names = NamespaceLayout("default")
         self.store = Store.open(self.layout, disk or UnsyncedDisk())
-        self.committer = Committer(self.store, self.names, max_file_size)
+        self.committer = Committer(self.store, self.names, Lists(self.layout), max_file_size)
         self.trash: Trash | None = None
 
     def commit(self, *units: Unit) -> list[Outcome]:

@@ -25,7 +25,7 @@ from oacp_storage_file import FileStorage
 from oacp_storage_file.disk import Disk
 from oacp_storage_file.engine import FileEngine
 from oacp_storage_file.format_mark import Upgrade
-from oacp_storage_file.layout import Layout
+from oacp_storage_file.layout import SCHEMA, Layout
 from oacp_storage_file.storage import parse_size
 
 
@@ -196,8 +196,8 @@ def shout(_: Disk, layout: Layout) -> None:
 
 
 class NewerEngine(FileEngine):
-    schema: ClassVar[int] = 2
-    upgrades: ClassVar[Mapping[int, Upgrade]] = {2: shout}
+    schema: ClassVar[int] = SCHEMA + 1
+    upgrades: ClassVar[Mapping[int, Upgrade]] = {SCHEMA + 1: shout}
 
 
 class NewerStorage(FileStorage):
@@ -211,15 +211,15 @@ async def test_an_older_store_is_upgraded_and_older_processes_are_refused(tmp_pa
     await old.store_interaction("a", {"n": 1})
     async with NewerStorage(tmp_path) as new, NewerStorage(tmp_path) as another:
         assert (tmp_path / "namespaces/upgraded").read_text() == "yes"
-        assert (await new.health()).schema_version == 2
+        assert (await new.health()).schema_version == SCHEMA + 1
         await new.store_interaction("a", {"n": 2})
         await another.store_interaction("a", {"n": 3})
         for use in (old.store_interaction("a", {"n": 4}), old.get_interactions("a"), old.delete_agent("a")):
-            with pytest.raises(SchemaVersionError, match="version 2"):
+            with pytest.raises(SchemaVersionError, match=f"version {SCHEMA + 1}"):
                 await use
         assert await new.count_interactions("a") == 3
     await old.close()
-    with pytest.raises(SchemaVersionError, match="version 2"):
+    with pytest.raises(SchemaVersionError, match=f"version {SCHEMA + 1}"):
         await FileStorage(tmp_path).open()
 
 
@@ -232,13 +232,13 @@ async def test_an_interrupted_upgrade_is_taken_up_again(tmp_path: Path) -> None:
         shout(disk, layout)
         raise OSError("interrupted")
 
-    NewerEngine.upgrades = {2: fail}
+    NewerEngine.upgrades = {SCHEMA + 1: fail}
     try:
         with pytest.raises(StorageError, match="interrupted"):
             await NewerStorage(tmp_path).open()
-        assert json.loads((tmp_path / "format.json").read_text())["schema"] == 1
+        assert json.loads((tmp_path / "format.json").read_text())["schema"] == SCHEMA
     finally:
-        NewerEngine.upgrades = {2: shout}
+        NewerEngine.upgrades = {SCHEMA + 1: shout}
     async with NewerStorage(tmp_path) as new:
         assert await new.count_interactions("a") == 1
 
@@ -261,7 +261,7 @@ def test_sizes(size: int | str, number: int) -> None:
 
 @pytest.mark.parametrize("size", ["", "MB", "-1", "0", 0, -5, True, "1XB", "1 M M", "ten", 1.5])
 def test_wrong_sizes(size: int | str) -> None:
-    with pytest.raises(StorageConfigError, match="is no size"):
+    with pytest.raises(StorageConfigError, match="is no size|must be int or str"):
         FileStorage("x", max_file_size=size)
 
 
@@ -270,6 +270,8 @@ def test_wrong_options() -> None:
         FileStorage("x", backup_interval=0)
     with pytest.raises(StorageConfigError, match="backup_keep"):
         FileStorage("x", backup_keep=0)
+    with pytest.raises(StorageConfigError, match="'auto_backup' must be bool, not str 'no'"):
+        FileStorage("x", auto_backup="no")  # type: ignore[arg-type]
     with pytest.raises(StorageConfigError, match="directory is empty"):
         FileStorage("")
 

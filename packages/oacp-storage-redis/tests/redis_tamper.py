@@ -59,7 +59,8 @@ class RedisTamper(Tamper):
         (server,) = self._servers
         log = f"{tag_of(namespace, agent_id)}:log:{agent_id}".encode()
         server.process.kill()
-        (file,) = Path(server.process.directory).glob("appendonlydir/*.incr.aof")
+        directory = Path(server.process.directory)
+        (file,) = [*directory.glob("appendonlydir/*.incr.aof"), *directory.glob("appendonly.aof")]
         words = [b"XADD", log, b"0-7", b"id", b"torn", b"at", b"1", b"crc", b"1", b"body", b'{"torn": true}']
         command = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
         with file.open("ab") as stream:

@@ -110,6 +110,7 @@ async def test_a_user_without_permissions_is_told_which() -> None:
         (lambda: RedisStorage("redis://a?protocol=3"), "protocol"),
         (lambda: RedisStorage(min_replicas=-1), "min_replicas"),
         (lambda: RedisStorage(pool_size=0), "pool_size"),
+        (lambda: RedisStorage(pool_size="many"), "'pool_size' must be int"),  # type: ignore[arg-type]
         (lambda: RedisStorage(response_timeout=0), "response_timeout"),
         (lambda: RedisStorage.from_url("redis://a", redis_url="redis://b"), "redis_url"),
     ],

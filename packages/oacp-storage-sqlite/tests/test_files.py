@@ -290,11 +290,12 @@ async def test_a_database_in_use_is_never_opened_on_the_side(tmp_path: Path) -> 
         ({"database_path": ":memory:"}, "MemoryStorage"),
         ({"database_path": ""}, "MemoryStorage"),
         ({"database_path": "file:a.db?mode=memory"}, "MemoryStorage"),
-        ({"database_path": b"a.db"}, "must be text, not bytes"),
+        ({"database_path": b"a.db"}, "'database_path' must be str or a path, not bytes"),
         ({"database_path": "a\0.db"}, "NUL"),
+        ({"enable_wal_mode": "no"}, "'enable_wal_mode' must be bool, not str 'no'"),
         ({"pool_size": 0}, "pool_size must be at least 1, not 0"),
         ({"cache_size": 0}, "cache_size must not be 0"),
-        ({"durability": "none"}, "durability must be 'full' or 'normal', not 'none'"),
+        ({"durability": "none"}, "'durability' must be 'full' or 'normal', not str 'none'"),
         ({"namespace": "Bad"}, "namespace"),
         ({"timeout": 0}, "timeout"),
     ],
@@ -321,6 +322,14 @@ def test_wrong_options_are_named(options: dict[str, object], message: str) -> No
 def test_wrong_urls_are_refused(url: str, message: str) -> None:
     with pytest.raises(StorageConfigError, match=message):
         create_storage(url)
+
+
+def test_a_password_in_a_url_hides_itself_and_not_the_reason() -> None:
+    with pytest.raises(StorageConfigError) as caught:
+        create_storage("sqlite:///x.db?password=s3cret")
+    assert str(caught.value).startswith(
+        "the URL sqlite:///x.db?password=*** has options that SQLiteStorage does not know: 'password'; its options"
+    )
 
 
 @pytest.mark.asyncio

@@ -13,11 +13,11 @@ from typing import ClassVar
 
 import pytest
 
-from oacp_storage_engine import Unit
+from oacp_storage_engine import Applied, DocKind, Unit
 from oacp_storage_sqlite.engine import SQLiteEngine
 from oacp_storage_sqlite.reading import Reader
 from oacp_storage_sqlite.writer import Writer
-from sqlite_testing import append, appends, make_engine, opened, plain, soon
+from sqlite_testing import append, appends, make_engine, opened, plain, put, soon
 
 
 class Traced(sqlite3.Connection):
@@ -55,6 +55,31 @@ async def test_appending_to_known_agents_reads_nothing(tmp_path: Path, statement
             "PRAGMA data_version": 1,
             "INSERT INTO": 64,
             "UPDATE oacp_agents": 20,
+            "COMMIT": 1,
+        }
+
+
+@pytest.mark.asyncio
+async def test_a_known_document_is_changed_in_its_row(tmp_path: Path, statements: Counter[str]) -> None:
+    async with opened(make_engine(tmp_path / "a.db")) as engine:
+
+        async def commit(expected: int) -> dict[str, int]:
+            units = [put(f"agent {n}", DocKind.STATE, "", b"{}", expected=expected) for n in range(20)]
+            units.append(put(None, DocKind.SYSTEM, "k", b"{}", expected=expected))
+            turn = Unit("agent 1", (append("agent 1", f"id {expected}"),), units[1].puts, turn=True)
+            units[1] = turn
+            statements.clear()
+            assert all(type(one) is Applied for one in await engine.commit("1", units, deadline=soon()))
+            return dict(statements)
+
+        await commit(0)
+        assert await commit(1) == {
+            "BEGIN IMMEDIATE": 1,
+            "PRAGMA data_version": 1,
+            "INSERT INTO": 1,
+            "UPDATE oacp_agents": 1,
+            "UPDATE oacp_documents": 20,
+            "UPDATE oacp_system": 1,
             "COMMIT": 1,
         }
 
@@ -134,11 +159,9 @@ async def test_cost_does_not_grow_with_history(tmp_path: Path) -> None:
 
 def test_importing_is_cheap() -> None:
     """The driver is loaded when a storage opens, not when its class is imported."""
-    code = (
-        "import sys, oacp_storage_engine; before = set(sys.modules); from oacp_storage_sqlite import SQLiteStorage; "
-        "SQLiteStorage('x.db'); print(*sorted(set(sys.modules) - before))"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert loaded == ["oacp_storage_sqlite", "oacp_storage_sqlite.storage"]
+    code = "import sys; from oacp_storage_sqlite import SQLiteStorage; SQLiteStorage('x.db'); print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(told.split())
+    ours = {name for name in loaded if name.startswith("oacp_storage_sqlite")}
+    assert ours == {"oacp_storage_sqlite", "oacp_storage_sqlite.storage"}
+    assert not loaded & {"sqlite3", "aiosqlite"}

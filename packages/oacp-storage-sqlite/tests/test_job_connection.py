@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,3 +173,23 @@ print("the end")
 
 def test_an_unclosed_connection_keeps_no_interpreter_from_exiting(tmp_path: Path) -> None:
     assert run_python(UNCLOSED, tmp_path / "a.db", timeout=20) == "the end\n"
+
+
+class Large:
+    """Stands for much of what a job writes or reads."""
+
+
+@pytest.mark.asyncio
+async def test_nothing_of_a_job_is_kept_after_it(tmp_path: Path) -> None:
+    connection = JobConnection(connect(tmp_path / "a.db"))
+    written, read = Large(), Large()
+    kept = [weakref.ref(written), weakref.ref(read)]
+    answers = [read]
+
+    def job(raw: sqlite3.Connection, written: Large = written) -> Large:
+        return answers.pop()
+
+    assert await connection.perform(job) is read
+    del job, written, read
+    await until(lambda: all(one() is None for one in kept))
+    await connection.close()

@@ -242,7 +242,7 @@ def test_export_reports_what_is_damaged_and_leaves_it_out(
     assert len(path.read_text().splitlines()) == 5
     lines = ran.err.splitlines()
     assert lines[0] == r"damaged, left out: sequence 6 is\x07 damaged"
-    assert lines[SHOWN] == "... and 5 more damaged interactions"
+    assert lines[SHOWN] == "... and 5 more damaged records"
 
 
 def test_export_to_where_nothing_can_be_written(store: str, tmp_path: Path, capsys: Capture) -> None:

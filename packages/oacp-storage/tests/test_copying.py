@@ -241,3 +241,20 @@ async def test_an_agent_without_anything_is_no_difference() -> None:
         await first.delete_interactions("a", keep_last=0)
         await copy_storage(first, second)
         await same(first, second)
+
+
+@pytest.mark.asyncio
+async def test_a_copy_goes_on_after_the_last_record_that_remained() -> None:
+    """As docs/guarantees.md says: the head of the original is not carried over."""
+    async with MemoryStorage() as source, MemoryStorage() as target:
+        for number in (1, 2, 3):
+            await source.store_interaction("a", {"n": number}, interaction_id=str(number))
+        await source.store_interaction("gone", {}, interaction_id="x")
+        await source.delete_interactions("a", ids=["3"])
+        await source.delete_interactions("gone", ids=["x"])
+        await copy_storage(source, target)
+        for storage, sequence in ((source, 4), (target, 3)):
+            await storage.store_interaction("a", {"n": 4})
+            assert [one.sequence async for one in storage.iter_interactions("a", after=2)] == [sequence]
+        assert await source.list_agents() == ["a", "gone"]
+        assert await target.list_agents() == ["a"]

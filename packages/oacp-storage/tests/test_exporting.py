@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from oacp_storage.exporting import SHOWN, export_lines, has_agent, replaced
+from oacp_storage.damaged import SHOWN
+from oacp_storage.exporting import export_lines, has_agent, replaced
 from oacp_storage_core import CorruptDataError, Interaction, MemoryStorage, StorageWrapper
 
 
@@ -98,8 +99,8 @@ async def test_damaged_interactions_are_named_and_the_rest_is_exported() -> None
             await memory.store_interaction("a", {"number": number})
         target = io.BytesIO()
         summary = await export_lines(Damaged(memory), target)
-    assert (summary.interactions, summary.damaged, len(summary.reasons)) == (67, 33, SHOWN)
-    assert summary.reasons[0] == "agent 'a', sequence 3: wrong checksum"
+    assert (summary.interactions, summary.damaged.count, len(summary.damaged.reasons)) == (67, 33, SHOWN)
+    assert summary.damaged.reasons[0] == "agent 'a', sequence 3: wrong checksum"
     assert len(target.getvalue().splitlines()) == 67
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,28 @@ def test_an_empty_place_holds_no_store(tmp_path: Path) -> None:
         assert "there is no store at" in ran.err
     assert tmp_path.joinpath("empty.db").stat().st_size == 0
     assert list(tmp_path.joinpath("empty").iterdir()) == []
+
+
+def test_a_directory_that_is_not_ours_is_left_as_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "somebodys"
+    place.mkdir()
+    place.joinpath("letter.txt").write_text("mine")
+    ran = run("agents", f"file://{place}")
+    assert (ran.status, ran.out) == (2, "")
+    assert f"{place} is not empty and no store of oacp-storage-file (it holds letter.txt)" in ran.err
+    assert ran.err.count("\n") == 1
+    assert [path.name for path in place.iterdir()] == ["letter.txt"]
+
+
+def test_a_store_of_a_newer_release_is_not_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    assert run("import", "-", "--to", url).status == 0
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    ran = run("agents", url)
+    assert (ran.status, ran.out) == (3, "")
+    assert "schema version 99" in ran.err
+    assert ran.err.count("\n") == 1
 
 
 def test_writing_commands_make_the_store(durable: str, tmp_path: Path) -> None:

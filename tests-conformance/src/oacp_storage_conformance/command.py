@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from oacp_storage_conformance.exits import PARTIAL
 from oacp_storage_core import MemoryStorage, StorageError, StorageUsageError
 
 app = App(
@@ -20,8 +21,9 @@ app = App(
     result_action="return_value",
 )
 
-_STATUS = {0: 0, 1: 1, 2: 130}
-"""Exit statuses of pytest as those of ``oacp-storage``: proven, something failed, interrupted; else 3."""
+_STATUS = {0: 0, 1: 1, 2: 130, PARTIAL: 4}
+"""Exit statuses of pytest as those of ``oacp-storage``: proven, something failed, interrupted, not everything was
+run; else 3."""
 
 
 @app.default
@@ -35,10 +37,11 @@ def conformance(
     examples: int | None = None,
     seconds: float | None = None,
 ) -> int:
-    """Run the whole suite against a storage; the exit status is 0 when everything that applies passed.
+    """Run the whole suite against a storage; the exit status is 0 when everything that can be run here passed.
 
-    Works in namespaces (or, where there are none, under agents) named conformance-... and removes them; other
-    data is not touched. Tests that need a second path into the store do not run: write a test class for them.
+    It is 1 when something failed, and 4 when nothing did but only a part was run. Works in namespaces (or, where
+    there are none, under agents) named conformance-... and removes them; other data is not touched. Tests that need
+    a second path into the store, and so would damage it, are counted apart: write a test class for them.
 
     Parameters
     ----------

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from oacp_storage_conformance.listing import ListedTest
 
-Outcome = Literal["passed", "failed", "refused", "not run", "not applicable"]
+Outcome = Literal["passed", "failed", "refused", "needs tamper", "not run", "not applicable"]
 
-Verdict = Literal["passed", "failed", "incomplete", "refused", "not declared", "not run"]
-"""Of one row: ``passed`` all that applies passed; ``incomplete`` nothing failed, but something did not run;
-``refused`` it is not declared, and refuses as it should; ``not declared`` there is nothing to refuse."""
+Verdict = Literal["passed", "failed", "partly", "incomplete", "refused", "not declared", "not run"]
+"""Of one row: ``passed`` all that applies passed; ``partly`` all but what needs a second path into the store that
+was not given; ``incomplete`` nothing failed, but something else did not run; ``refused`` it is not declared, and
+refuses as it should; ``not declared`` there is nothing to refuse."""
 
 SUBJECTS = (
     Trait.CORE,
@@ -42,11 +43,19 @@ class Result:
     expected: str = ""
 
 
+NOT_SELECTED = Result("not run", "it was not selected, or the session ended before it")
+"""Of a test of which there is no report."""
+
+
 @dataclass
 class Target:
-    """One storage under test: a test class, or one value of its parametrised fixtures."""
+    """One storage under test: a test class, or one value of its parametrised fixtures.
+
+    ``by_command``: it was named on the command line, and is to be proven as a whole.
+    """
 
     name: str
+    by_command: bool = False
     source: str = ""
     backend: str = ""
     declared: set[str] = field(default_factory=set)
@@ -56,7 +65,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """The grade of one subject; passed, failed, refused and not_run add up to tests.
+    """The grade of one subject; passed, failed, refused, tamper and not_run add up to tests.
+
+    ``tamper`` tests need a second path into the store, which was not given.
 
     ``declared`` is None when nothing ran that could have told.
     """
@@ -67,6 +78,7 @@ class Row:
     passed: int
     failed: int
     refused: int
+    tamper: int
     not_run: int
 
     @property
@@ -74,10 +86,13 @@ class Row:
         """The row in a word."""
         if self.failed:
             return "failed"
-        if self.declared is None or (self.not_run == self.tests and (self.declared or self.tests)):
+        unseen = self.tamper + self.not_run
+        if self.declared is None or (unseen == self.tests and (self.declared or self.tests)):
             return "not run"
         if self.not_run:
             return "incomplete"
+        if self.tamper:
+            return "partly"
         if self.declared:
             return "passed"
         return "refused" if self.refused else "not declared"
@@ -91,7 +106,8 @@ class Ledger:
 
     def note(self, report: pytest.TestReport, told: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Take in one phase of one test."""
-        target = self.targets.setdefault(told["target"], Target(told["target"]))
+        by_command = bool(told.get("by_command"))
+        target = self.targets.setdefault(told["target"], Target(told["target"], by_command))
         target.source = facts.get("source", target.source)
         target.backend = facts.get("backend", target.backend)
         target.declared.update(facts.get("declared", ()))
@@ -141,7 +157,7 @@ def grade(target: Target, listed: Sequence[ListedTest]) -> list[Row]:
             for test in mine
             if (test.name, test.case) in target.results
         )
-        done = outcomes["passed"] + outcomes["failed"] + outcomes["refused"]
+        done = sum(outcomes[kind] for kind in ("passed", "failed", "refused", "needs tamper"))
         rows.append(
             Row(
                 str(subject),
@@ -150,10 +166,26 @@ def grade(target: Target, listed: Sequence[ListedTest]) -> list[Row]:
                 outcomes["passed"],
                 outcomes["failed"],
                 outcomes["refused"],
+                outcomes["needs tamper"],
                 len(mine) - done,
             )
         )
     return rows
+
+
+def reasons(target: Target, listed: Sequence[ListedTest]) -> Counter[str]:
+    """Why tests that apply did not run, and how many for each reason."""
+    found = (_result_of(test, target) for test in listed if _applies(test, target))
+    return Counter(one.reason for one in found if one.outcome in ("needs tamper", "not run"))
+
+
+def is_whole(target: Target, listed: Sequence[ListedTest]) -> bool:
+    """Whether every test that applies was there to be run: none was deselected or lost with the session."""
+    return NOT_SELECTED.reason not in reasons(target, listed)
+
+
+def _result_of(test: ListedTest, target: Target) -> Result:
+    return target.results.get((test.name, test.case), NOT_SELECTED)
 
 
 def _applies(test: ListedTest, target: Target) -> bool:
@@ -178,15 +210,14 @@ def as_json(ledger: Ledger, listed: Sequence[ListedTest], seed: int) -> dict[str
                 "durable": Trait.DURABLE in target.declared,
                 "multiprocess": Trait.MULTIPROCESS in target.declared,
                 "declared": sorted(target.declared),
+                "whole": is_whole(target, listed),
                 "grades": [{**asdict(row), "verdict": row.verdict} for row in grade(target, listed)],
                 "tests": [
                     {
                         "test": test.id,
                         "clause": test.clause,
                         "subject": test.subject,
-                        **asdict(
-                            target.results.get((test.name, test.case), Result("not run", "not selected"))
-                        ),
+                        **asdict(_result_of(test, target)),
                     }
                     for test in listed
                 ],

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oacp_storage_conformance.exits import PARTIAL
+
 if TYPE_CHECKING:
     from oacp_storage_conformance.grading import Ledger
 
@@ -104,6 +106,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         "subject": str(clause.subjects[case]),
         "asks": clause.asks,
         "look": clause.look,
+        "by_command": bool(getattr(item.cls, "from_command_line", False)),
     }
     item.user_properties.append((TEST, told))
     expected = getattr(item.cls, "expected_failures", {})
@@ -155,14 +158,19 @@ class Graded:
             self.ledger = Ledger()
         self.ledger.note(report, told, _property(report, FACTS) or {})
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the grade where ``--oacp-storage-json`` says."""
-        path = self.config.getoption("oacp_storage_json")
-        if self.ledger is None or path is None or hasattr(self.config, "workerinput"):
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the grade where ``--oacp-storage-json`` says, and let no part pass for the whole."""
+        if self.ledger is None or hasattr(self.config, "workerinput"):
             return
-        from oacp_storage_conformance.grading import as_json
+        from oacp_storage_conformance.grading import as_json, is_whole
         from oacp_storage_conformance.listing import suite_tests
 
+        named = [target for target in self.ledger.targets.values() if target.by_command]
+        if session.exitstatus == 0 and not all(is_whole(target, suite_tests()) for target in named):
+            session.exitstatus = PARTIAL
+        path = self.config.getoption("oacp_storage_json")
+        if path is None:
+            return
         told = as_json(self.ledger, suite_tests(), self.config.getoption("oacp_storage_seed"))
         Path(path).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 

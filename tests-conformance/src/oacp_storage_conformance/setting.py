@@ -94,6 +94,12 @@ class Setting:
         self._facts["reason"] = reason
         pytest.skip(f"not run: {reason}")
 
+    def needs_tamper(self, what: str) -> NoReturn:
+        """End the test: it applies, but there is no such second path into the store; the grade counts it apart."""
+        self._facts["outcome"] = "needs tamper"
+        self._facts["reason"] = f"it needs {what}"
+        pytest.skip(f"not run: it needs {what}")
+
     def declare(self, trait: Trait) -> None:
         """Note a trait that only an open storage tells."""
         self._facts["declared"] = sorted({*self._facts["declared"], str(trait)})
@@ -157,7 +163,7 @@ class Setting:
     def tamper(self) -> Tamper:
         """The second path into the store; the test counts as not run where there is none."""
         if self._tamper is None:
-            self.cannot_run("it needs the fixture storage_tamper")
+            self.needs_tamper("the fixture storage_tamper")
         return self._tamper
 
     @property
@@ -176,7 +182,7 @@ def tampered(setting: Setting, change: str, *args: Any, **kwargs: Any) -> Any:
     try:
         return getattr(setting.tamper, change)(*args, **kwargs)
     except NotImplementedError as exc:
-        setting.cannot_run(f"storage_tamper has no {exc}")
+        setting.needs_tamper(f"{exc} of storage_tamper")
 
 
 def _case_of(request: pytest.FixtureRequest) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from oacp_storage_conformance.clause import Trait
-from oacp_storage_conformance.grading import Row, Target, Verdict, grade
+from oacp_storage_conformance.grading import Row, Target, Verdict, grade, is_whole, reasons
 
 if TYPE_CHECKING:
     from oacp_storage_conformance.listing import ListedTest
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 _STYLES: dict[Verdict, str] = {
     "passed": "green",
     "failed": "bold red",
+    "partly": "green",
     "incomplete": "yellow",
     "refused": "cyan",
     "not declared": "dim",
@@ -34,23 +34,27 @@ def render(target: Target, listed: Sequence[ListedTest], *, width: int, color: b
     table = Table(
         title=escape(title),
         caption=escape(target.name),
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
+        box=None,
+        padding=(0, 2, 0, 0),  # with all columns just what a terminal of 80 can hold
         pad_edge=False,
     )
     table.add_column("capability", no_wrap=True)
-    for heading in ("tests", "passed", "failed", "refused", "not run"):
+    for heading in ("tests", "passed", "failed", "refused", "tamper", "not run"):
         table.add_column(heading, justify="right")
     table.add_column("grade", no_wrap=True)
     for row in rows:
-        counts = (row.tests, row.passed, row.failed, row.refused, row.not_run)
+        counts = (row.tests, row.passed, row.failed, row.refused, row.tamper, row.not_run)
         table.add_row(row.subject, *(str(n) if n else "-" for n in counts), _colored(row))
     out = StringIO()
     console = Console(
         file=out, width=max(width, 80), force_terminal=color, color_system="standard" if color else None
     )
     console.print(table)
-    console.print(_summary(target, rows), highlight=False)
+    console.print(escape(_summary(target, rows)), highlight=False)
+    for reason, count in reasons(target, listed).most_common():
+        console.print(escape(f"not run, {count}: {reason}"), highlight=False)
+    if not is_whole(target, listed):
+        console.print("This is no grade of the whole: run all tests for one.", highlight=False)
     return out.getvalue()
 
 
@@ -64,4 +68,6 @@ def _summary(target: Target, rows: Sequence[Row]) -> str:
     proven = sum(row.verdict == "passed" for row in promised)
     durable = "yes" if Trait.DURABLE in target.declared else "no"
     multiprocess = "yes" if Trait.MULTIPROCESS in target.declared else "no"
-    return f"durable: {durable}   multiprocess: {multiprocess}   proven: {proven} of {len(promised)} promised"
+    partly = sum(row.verdict == "partly" for row in promised)
+    proven_text = f"proven: {proven} of {len(promised)} promised" + (f", {partly} partly" if partly else "")
+    return f"durable: {durable}   multiprocess: {multiprocess}   {proven_text}"

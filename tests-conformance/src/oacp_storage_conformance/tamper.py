@@ -12,7 +12,7 @@ class Tamper:
     """Changes a store behind the storage's back, as failing disks, cut power and other releases do.
 
     Return an instance from the fixture ``storage_tamper`` of your test class. Override what your store allows;
-    each method that is left out makes its tests count as *not run*, never as passed. Every method works on the
+    each method that is left out makes its tests count as *tamper*, which is never as passed. Every method works on the
     store itself (file, database connection of its own), never through the backend's classes.
 
     The suite closes all its storages before it calls ``flip_...``, ``tear_tail`` and ``downgrade_schema``; the

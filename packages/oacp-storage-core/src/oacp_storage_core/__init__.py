@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from oacp_storage_core.memory import MemoryStorage
     from oacp_storage_core.registry import BackendInfo, available_backends, load_backend
     from oacp_storage_core.sync import SyncStorage
+    from oacp_storage_core.typed_constructors import typed_options
     from oacp_storage_core.urls import redact_url, split_url
     from oacp_storage_core.wrapper import StorageWrapper
 
@@ -73,6 +74,7 @@ _LAZY = {
     "open_storage": "config",
     "redact_url": "urls",
     "split_url": "urls",
+    "typed_options": "typed_constructors",
 }
 
 
@@ -143,4 +145,5 @@ __all__ = [
     "open_storage",
     "redact_url",
     "split_url",
+    "typed_options",
 ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from oacp_storage_core.errors import PayloadTooLargeError
 from oacp_storage_core.ids import new_id
 from oacp_storage_core.names import check_name, check_prefix
-from oacp_storage_core.payload import MAX_CALL_BYTES, MAX_CALL_INTERACTIONS, encode
+from oacp_storage_core.payload import MAX_CALL_BYTES, MAX_CALL_INTERACTIONS, decode, encode, encode_body
 from oacp_storage_core.records import Document, Interaction
 from oacp_storage_core.times import now_us, to_us
 from oacp_storage_core.where import Predicate, compile_where
@@ -19,7 +19,7 @@ MAX_NUMBER = 2**53 - 1
 
 
 class NewInteraction(NamedTuple):
-    """An interaction that passed all checks: ``data`` is a fresh copy, ``given`` whether its id was given.
+    """An interaction that passed all checks; ``given`` tells whether its id was given.
 
     ``sequence`` is 0 where the store assigns it, and the given one in an import.
     """
@@ -28,18 +28,26 @@ class NewInteraction(NamedTuple):
     given: bool
     at_us: int
     body: bytes
-    data: dict[str, Any]
     sequence: int = 0
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The payload, each time a fresh copy."""
+        return decode(self.body)
 
 
 class NewDocument(NamedTuple):
-    """A document of an import that passed all checks; ``data`` is a fresh copy."""
+    """A document of an import that passed all checks."""
 
     key: str
     version: int
     at_us: int
     body: bytes
-    data: dict[str, Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The payload, each time a fresh copy."""
+        return decode(self.body)
 
 
 class HistoryQuery(NamedTuple):
@@ -92,13 +100,14 @@ def check_expected_version(expected: object) -> int | None:
     return None if expected is None else check_limit(expected, "expected_version")
 
 
+def check_body(payload: object, coerce: bool, at: str = "$") -> bytes:
+    """``payload.encode_body`` with the storage's ``coerce`` setting applied before."""
+    return encode_body(_coerced(payload, at) if coerce else payload, at=at)
+
+
 def check_payload(payload: object, coerce: bool, at: str = "$") -> tuple[bytes, dict[str, Any]]:
     """``payload.encode`` with the storage's ``coerce`` setting applied before."""
-    if coerce:
-        from oacp_storage_core.coerce import coerce_payload
-
-        payload = coerce_payload(payload, at=at)
-    return encode(payload, at=at)
+    return encode(_coerced(payload, at) if coerce else payload, at=at)
 
 
 def check_list(prefix: object, after: object, limit: object) -> tuple[str, str | None, int]:
@@ -161,13 +170,12 @@ def new_interaction(
     timestamp: datetime | None = None,
 ) -> NewInteraction:
     """One interaction on its way in: payload, id and time checked, id and time made where not given."""
-    body, data = check_payload(interaction, coerce)
+    body = check_body(interaction, coerce)
     return NewInteraction(
         new_id() if interaction_id is None else check_name(interaction_id, "interaction id"),
         interaction_id is not None,
         now_us() if timestamp is None else to_us(timestamp),
         body,
-        data,
     )
 
 
@@ -196,13 +204,12 @@ def new_interactions(
                 raise ValueError(
                     f"{at}: the Interaction is of agent {item.agent_id!r}, the call is for {agent_id!r}"
                 )
-            body, data = check_payload(item.data, coerce, at)
+            body = check_body(item.data, coerce, at)
             one = NewInteraction(
                 check_name(item.id, "interaction id"),
                 True,
                 to_us(item.timestamp),
                 body,
-                data,
                 _given_number(item.sequence, f"{at}: the sequence of an imported Interaction")
                 if imported
                 else 0,
@@ -210,8 +217,7 @@ def new_interactions(
         elif imported:
             raise TypeError(f"{at}: an import takes Interaction records, not {type(item).__name__}")
         else:
-            body, data = check_payload(item, coerce, at)
-            one = NewInteraction(new_id(), False, now_us(), body, data)
+            one = NewInteraction(new_id(), False, now_us(), check_body(item, coerce, at))
         prepared.append(one)
         total += len(one.body)
         check_call_size(total)
@@ -222,13 +228,12 @@ def new_document(document: object, *, coerce: bool, is_state: bool = False) -> N
     """One document of an import: key, version, time and payload checked. A state's key is ``""``."""
     if not isinstance(document, Document):
         raise TypeError(f"an import takes Document records, not {type(document).__name__}")
-    body, data = check_payload(document.data, coerce)
+    body = check_body(document.data, coerce)
     return NewDocument(
         "" if is_state else check_name(document.key, "key"),
         _given_number(document.version, "the version of an imported Document"),
         to_us(document.updated_at, "updated_at"),
         body,
-        data,
     )
 
 
@@ -244,3 +249,9 @@ def check_call_size(total: int) -> None:
         raise PayloadTooLargeError(
             f"over {MAX_CALL_BYTES:,} bytes of JSON in one call; split it into several"
         )
+
+
+def _coerced(payload: object, at: str) -> object:
+    from oacp_storage_core.coerce import coerce_payload
+
+    return coerce_payload(payload, at=at)

@@ -9,7 +9,8 @@ from typing import Any
 
 from oacp_storage_core.construct import construct
 from oacp_storage_core.entry_points import HOOKS, offers
-from oacp_storage_core.registry import find_backend
+from oacp_storage_core.errors import BackendLookupError
+from oacp_storage_core.registry import Found, find_backend
 from oacp_storage_core.sources import Resolved, Source, resolve
 from oacp_storage_core.storage import Storage
 from oacp_storage_core.urls import redact_url
@@ -47,7 +48,7 @@ async def open_storage(source: Source | None = None, **options: Any) -> AsyncIte
 
 
 def _build(resolved: Resolved) -> Storage:
-    storage = construct(find_backend(resolved.backend, resolved.configured), resolved)
+    storage = construct(_find(resolved), resolved)
     if not resolved.wrappers and not offers(HOOKS):
         return storage  # pluggy need not even be imported
     from oacp_storage_core.hooks import HookConfig, observe, wrap
@@ -61,3 +62,12 @@ def _build(resolved: Resolved) -> Storage:
     storage = wrap(storage, config, resolved.wrappers, resolved.where)
     observe(storage, config)
     return storage
+
+
+def _find(resolved: Resolved) -> Found:
+    try:
+        return find_backend(resolved.backend, resolved.configured)
+    except BackendLookupError as exc:
+        if not resolved.where:
+            raise
+        raise type(exc)(f"{resolved.where}: {exc}") from exc.__cause__

@@ -14,7 +14,7 @@ from oacp_storage_core.options import Given, Options, options_of
 from oacp_storage_core.registry import Found
 from oacp_storage_core.sources import Resolved
 from oacp_storage_core.storage import Storage
-from oacp_storage_core.urls import secrets_among, split_url
+from oacp_storage_core.urls import hide, secrets_among, split_url
 
 
 def construct(found: Found, resolved: Resolved) -> Storage:
@@ -36,7 +36,7 @@ def construct(found: Found, resolved: Resolved) -> Storage:
     coerce = bool(options.pop("coerce", False)) if adapters else False
     if url is not None and resolved.directory is not None and found.backend.relative_urls:
         url = _in_directory(url, resolved.directory)
-    return adapt(_call(found.backend, url, options, label), coerce=coerce)
+    return adapt(_call(found.backend, url, options, label, resolved.where), coerce=coerce)
 
 
 def _options(backend: type[StorageBackend], resolved: Resolved, label: str) -> tuple[Options, bool]:
@@ -95,19 +95,26 @@ def _in_directory(url: str, directory: Path) -> str:
 
 
 def _call(
-    backend: type[StorageBackend], url: str | None, options: Mapping[str, Any], label: str
+    backend: type[StorageBackend], url: str | None, options: Mapping[str, Any], label: str, where: str
 ) -> StorageBackend:
     make: Any = backend if url is None else backend.from_url  # type: ignore[attr-defined]  # _options saw that it is there
     try:
         made = make(**options) if url is None else make(url, **options)
+    except StorageError as exc:
+        said = str(exc)
+        shown = hide(secrets_among(options, url), said)
+        if shown != said:
+            raise StorageConfigError(f"{label}: {shown}") from None  # nor may the cause be shown below it
+        if where and where not in said:
+            raise StorageConfigError(f"{label}: {said}") from exc
+        raise
     except Exception as exc:
+        # A driver may show a password in pieces, too: then nothing of its message can be.
         if any(secret in str(exc) for secret in secrets_among(options, url)):
             raise StorageConfigError(
                 f"{label} refuses its options with {type(exc).__name__}; its message is not repeated, because it "
                 "contains a password"
-            ) from None  # nor may the cause be shown below it
-        if isinstance(exc, StorageError):
-            raise
+            ) from None
         raise StorageConfigError(f"{label} refuses its options: {type(exc).__name__}: {exc}") from exc
     if not isinstance(made, StorageBackend):
         raise BackendLoadError(f"{label}: from_url made no StorageBackend but a {type(made).__name__}")

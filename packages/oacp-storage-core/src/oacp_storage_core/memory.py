@@ -31,6 +31,7 @@ from oacp_storage_core.memory_store import Namespace, names_in_order
 from oacp_storage_core.names import check_name, check_namespace
 from oacp_storage_core.records import Damage, Deletion, Document, Interaction, Turn
 from oacp_storage_core.storage import Where
+from oacp_storage_core.typed_constructors import typed_options
 from oacp_storage_core.urls import redact_url
 
 _stores: dict[str, dict[str, Namespace]] = {}
@@ -55,6 +56,7 @@ class MemoryStorage(MemoryDocuments):
     durable: ClassVar[bool] = False
     multiprocess: ClassVar[bool] = False
 
+    @typed_options
     def __init__(self, name: str | None = None, *, namespace: str = "default", coerce: bool = False) -> None:
         if name == "":
             raise StorageConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_type_hints
@@ -89,6 +89,29 @@ def options_of(backend: type, *, from_url: bool = False) -> Options:
         if isinstance(default, str | os.PathLike) and takes_path(hints[name])
     }
     return Options(hints, required, paths, open_ended)
+
+
+def checked_arguments(
+    init: Callable[..., Any],
+    label: str,
+    instance: object,
+    args: Sequence[object],
+    keywords: Mapping[str, object],
+) -> inspect.BoundArguments:
+    """The arguments of a call of ``init``, its options checked and as it wants them; ``TypeError`` as the call's own.
+
+    What further positional and keyword arguments ``init`` takes are left as they are.
+    """
+    try:
+        bound = inspect.signature(init).bind(instance, *args, **keywords)
+    except TypeError as exc:
+        raise TypeError(f"{label}() {exc}") from None
+    hints: dict[str, Any] = {}
+    _add(init, hints)
+    declared = Options(hints, frozenset(), {}, open=False)
+    given = {name: Given(value) for name, value in bound.arguments.items() if name in hints}
+    bound.arguments.update(declared.check(given, label))
+    return bound
 
 
 def _add_constructor(backend: type, hints: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -1,10 +1,10 @@
 """Payload rules: what may be stored, proven to read back equal before it is stored.
 
-A payload is a JSON object. It is encoded once; the encoding is decoded again, and both are compared with
-their types, key order and signs of zero (``marshal`` writes exact built-in types only and keeps all of
-that, so comparing its output is the whole check, done in C). Whatever an encoder would silently convert
-(NaN, tuples, datetimes, integer keys ...) therefore differs and is refused. Only then does slow Python
-code look for the place to name in the error (``payload_fault.py``).
+A payload is a JSON object. One that is made of JSON's own types, and nothing derived from them, is encoded at once:
+the encoder keeps those exactly. Any other is encoded, decoded again, and both are compared with their types, key
+order and signs of zero (``marshal`` writes exact built-in types only and keeps all of that). Whatever an encoder
+would silently convert (NaN, tuples, datetimes, integer keys ...) therefore differs and is refused, and only then
+does slow Python code look for the place to name in the error (``payload_fault.py``).
 
 The canonical encoding, which is what stores keep: UTF-8, no white space, keys in the caller's order.
 """
@@ -37,19 +37,26 @@ _LONG_INT = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_INT_DIGITS + 1))
 _T = TypeVar("_T")
 
 
-def encode(payload: object, *, at: str = "$") -> tuple[bytes, dict[str, Any]]:
-    """The canonical bytes of a payload, and a fresh copy of it decoded from them.
+def encode_body(payload: object, *, at: str = "$") -> bytes:
+    """The canonical bytes of a payload.
 
     ``at`` is the place of the payload in messages. Raises ``InvalidPayloadError``, naming the place of
     what cannot be stored exactly, or ``PayloadTooLargeError``. The caller's object is never changed.
     """
     if type(payload) is not dict:
         raise InvalidPayloadError(_not_an_object(payload, at))
-    return encode_value(payload, at=at)
+    body = _encode_plain(payload)
+    return encode_value(payload, at=at)[0] if body is None else body
+
+
+def encode(payload: object, *, at: str = "$") -> tuple[bytes, dict[str, Any]]:
+    """As ``encode_body``, with a fresh copy of the payload decoded from the bytes."""
+    body = encode_body(payload, at=at)
+    return body, decode(body)
 
 
 def encode_value(value: Any, *, at: str = "$") -> tuple[bytes, Any]:
-    """As ``encode``, for any JSON value."""
+    """The canonical bytes of any JSON value and a fresh copy; the thorough way, otherwise as ``encode_body``."""
     try:
         return _encode_exactly(value, at)
     except RecursionError:
@@ -85,6 +92,42 @@ def on_fresh_stack(function: Callable[[], _T]) -> _T:
         return thread.submit(function).result()
 
 
+def _encode_plain(payload: dict[Any, Any]) -> bytes | None:
+    """The bytes of a payload that surely keeps all rules, None for one that has to be looked at thoroughly."""
+    try:
+        if not _is_plain(payload, MAX_DEPTH):
+            return None
+        body: bytes = _encode(payload)
+    except (ValueError, TypeError, RuntimeError, msgspec.MsgspecError):
+        # A lone surrogate, too many digits, too little stack: the thorough way names it.
+        return None
+    size = len(body)
+    if size > MAX_INT_DIGITS and (size > MAX_PAYLOAD_BYTES or sys.get_int_max_str_digits() != MAX_INT_DIGITS):
+        return None
+    return body
+
+
+def _is_plain(container: Any, levels: int) -> bool:
+    """Whether a dict or list holds nothing but JSON's own types, nested no deeper than ``levels``."""
+    if not levels:
+        return False
+    if type(container) is dict:
+        for key in container:
+            if type(key) is not str:
+                return False
+        container = container.values()
+    for value in container:
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            continue
+        if kind is float:
+            if value - value != 0.0:  # infinite, or not a number
+                return False
+        elif not ((kind is dict or kind is list) and _is_plain(value, levels - 1)):
+            return False
+    return True
+
+
 def _encode_exactly(value: Any, at: str) -> tuple[bytes, Any]:
     try:
         body: bytes = _encode(value)
@@ -98,9 +141,7 @@ def _encode_exactly(value: Any, at: str) -> tuple[bytes, Any]:
         raise InvalidPayloadError(
             _find_fault(value, at) or f"{at}: does not read back as it is; was it changed during the call?"
         )
-    # Most payloads are flat, which finding tells much faster than counting.
-    nested = body.find(b"{", 1) > 0 or b"[" in body
-    if nested and body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_too_deep(value):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_too_deep(value):
         raise InvalidPayloadError(_find_fault(value, at))
     if len(body) > MAX_INT_DIGITS:
         # An interpreter that was set to allow longer integers encodes what others could not read.

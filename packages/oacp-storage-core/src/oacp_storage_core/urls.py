@@ -7,7 +7,7 @@ example, are no URL in the sense of the standard library.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -127,6 +127,14 @@ def secrets_among(options: Mapping[str, object], url: str | None = None) -> set[
         if "://" in value:
             found |= _secrets_in_url(value)
     return found - {""}
+
+
+def hide(secrets: Iterable[str], text: str) -> str:
+    """The text with each of these secrets, as it is or as ``repr`` writes it, replaced by ``***``."""
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(form, _HIDDEN)
+    return text
 
 
 def _secrets_in_url(url: str) -> set[str]:

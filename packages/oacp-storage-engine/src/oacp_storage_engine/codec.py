@@ -30,6 +30,16 @@ def to_interaction(agent: str, record: Record) -> Interaction:
     )
 
 
+def out_of_place(agent: str, sequence: int) -> CorruptDataError:
+    """What to raise when a store gives an interaction twice, or not where its sequence belongs."""
+    return CorruptDataError(
+        f"interaction {sequence} of agent {agent!r} stands in the log where another belongs: the store's own "
+        "structure is damaged; copy what can be read to a new store, and a backup may have the rest",
+        agent_id=agent,
+        sequence=sequence,
+    )
+
+
 def to_document(agent: str | None, kind: DocKind, doc: Doc) -> Document:
     """The document, or ``CorruptDataError`` when it is not as it was written."""
     damage = doc.damage

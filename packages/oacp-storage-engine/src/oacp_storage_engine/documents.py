@@ -8,8 +8,9 @@ import random
 from typing import Any
 
 from oacp_storage_core import Change, Document, Storage, VersionConflictError
-from oacp_storage_core.arguments import check_expected_version, check_list, check_payload, new_document
+from oacp_storage_core.arguments import check_body, check_expected_version, check_list, new_document
 from oacp_storage_core.names import check_name
+from oacp_storage_core.payload import decode
 from oacp_storage_core.times import from_us, now_us
 from oacp_storage_engine.checksum import document_crc
 from oacp_storage_engine.codec import to_document
@@ -29,7 +30,7 @@ class Documents(Writing, Storage):
     async def store_agent_state(
         self, agent_id: str, state: dict[str, Any], *, expected_version: int | None = None
     ) -> int:
-        return (await self._store(check_name(agent_id), DocKind.STATE, "", state, expected_version)).version
+        return await self._store(check_name(agent_id), DocKind.STATE, "", state, expected_version)
 
     async def get_agent_state(self, agent_id: str) -> dict[str, Any] | None:
         document = await self.get_agent_state_document(agent_id)
@@ -50,7 +51,7 @@ class Documents(Writing, Storage):
         self, agent_id: str, key: str, data: dict[str, Any], *, expected_version: int | None = None
     ) -> int:
         agent, key = check_name(agent_id), check_name(key, "learning key")
-        return (await self._store(agent, DocKind.LEARNING, key, data, expected_version)).version
+        return await self._store(agent, DocKind.LEARNING, key, data, expected_version)
 
     async def get_learning_data(self, agent_id: str, key: str) -> dict[str, Any] | None:
         document = await self.get_learning_data_document(agent_id, key)
@@ -83,7 +84,7 @@ class Documents(Writing, Storage):
         self, key: str, data: dict[str, Any], *, expected_version: int | None = None
     ) -> int:
         key = check_name(key, "system key")
-        return (await self._store(None, DocKind.SYSTEM, key, data, expected_version)).version
+        return await self._store(None, DocKind.SYSTEM, key, data, expected_version)
 
     async def get_system_state(self, key: str) -> dict[str, Any] | None:
         document = await self.get_system_state_document(key)
@@ -107,17 +108,16 @@ class Documents(Writing, Storage):
 
     async def _store(
         self, agent: str | None, kind: DocKind, key: str, data: object, expected: int | None
-    ) -> Document:
-        put, copy = self._new_put(agent, kind, key, data, check_expected_version(expected))
+    ) -> int:
+        return await self._put(agent, self._new_put(agent, kind, key, data, check_expected_version(expected)))
+
+    async def _put(self, agent: str | None, put: Put) -> int:
         with self._call() as runtime:
             applied = await self._write(runtime, Unit(agent, (), (put,)))
-        return Document(key, copy, applied.versions[0], from_us(put.at_us))
+        return applied.versions[0]
 
     async def _delete(self, agent: str | None, kind: DocKind, key: str, expected: int | None) -> bool:
-        put = Put(kind, key, None, 0, 0, check_expected_version(expected))
-        with self._call() as runtime:
-            applied = await self._write(runtime, Unit(agent, (), (put,)))
-        return applied.versions[0] > 0
+        return await self._put(agent, Put(kind, key, None, 0, 0, check_expected_version(expected))) > 0
 
     async def _update(self, agent: str | None, kind: DocKind, key: str, change: Change) -> Document | None:
         conflicts = 0
@@ -129,8 +129,9 @@ class Documents(Writing, Storage):
                 changed = await changed
             if changed is None:
                 return await self._read_document(agent, kind, key)
+            put = self._new_put(agent, kind, key, changed, document.version if document else 0)
             try:
-                return await self._store(agent, kind, key, changed, document.version if document else 0)
+                return document_of(put, await self._put(agent, put))
             except VersionConflictError:
                 conflicts += 1
             if conflicts > _CALM_CONFLICTS:
@@ -168,14 +169,19 @@ class Documents(Writing, Storage):
         expected: int | None = None,
         *,
         at: str = "$",
-    ) -> tuple[Put, dict[str, Any]]:
-        """The put of a checked payload, and a fresh copy of the payload."""
-        body, copy = check_payload(data, self._coerce, at)
+    ) -> Put:
+        """The put of a checked payload."""
+        body = check_body(data, self._coerce, at)
         at_us = now_us()
-        return Put(kind, key, body, at_us, document_crc(kind, agent, key, at_us, body), expected), copy
+        return Put(kind, key, body, at_us, document_crc(kind, agent, key, at_us, body), expected)
 
     def _imported_put(self, agent: str | None, kind: DocKind, document: Document) -> Put:
         """The put of a document of another store, with its version and time."""
         new = new_document(document, coerce=self._coerce, is_state=kind is DocKind.STATE)
         crc = document_crc(kind, agent, new.key, new.at_us, new.body)
         return Put(kind, new.key, new.body, new.at_us, crc, None, new.version)
+
+
+def document_of(put: Put, version: int) -> Document:
+    """The document that this put has stored at this version, with a fresh copy of the payload."""
+    return Document(put.key, decode(put.body or b""), version, from_us(put.at_us))

@@ -139,7 +139,8 @@ class GroupCommit:
             except Exception as exc:
                 _fail(group, defect(exc))
                 raise
-            await asyncio.sleep(0)  # callers just answered may join the next group
+            group.clear()  # it may be large, and callers go on now
+            await asyncio.sleep(0)  # those just answered may join the next group
 
     def _take(self) -> list[_Pending]:
         """The next group: in order, bounded in bytes and units, without calls that were given up.

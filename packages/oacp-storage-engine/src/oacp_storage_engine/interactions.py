@@ -8,9 +8,9 @@ from typing import Any
 
 from oacp_storage_core import Interaction, Storage, Where
 from oacp_storage_core.arguments import (
+    check_body,
     check_history,
     check_limit,
-    check_payload,
     new_interactions,
 )
 from oacp_storage_core.ids import new_id
@@ -48,8 +48,7 @@ class Interactions(Writing, Storage):
             lane = runtime.free_lane(agent)
             if lane is None:
                 lane = await runtime.enter_lane(True, agent, deadline)
-            # The decoded copy that comes with the bytes is not kept while the unit waits.
-            body = check_payload(interaction, self._coerce)[0]
+            body = check_body(interaction, self._coerce)
             name = new_id() if interaction_id is None else check_name(interaction_id, "interaction id")
             at_us = now_us() if timestamp is None else to_us(timestamp)
             append = Append(name, given, at_us, body, interaction_crc(agent, name, at_us, body))
@@ -63,9 +62,7 @@ class Interactions(Writing, Storage):
         self, agent_id: str, interactions: Sequence[Mapping[str, Any] | Interaction]
     ) -> list[str]:
         agent = check_name(agent_id)
-        new = new_interactions(agent, interactions, coerce=self._coerce)
-        appends = appends_of(agent, new)
-        del new  # and with it the decoded copies, while the unit waits
+        appends = appends_of(agent, new_interactions(agent, interactions, coerce=self._coerce))
         with self._call() as runtime:
             if appends:
                 await self._write(runtime, Unit(agent, appends))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from oacp_storage_core import HistoryQuery, Interaction
-from oacp_storage_engine.codec import to_interaction
+from oacp_storage_engine.codec import out_of_place, to_interaction
 from oacp_storage_engine.primitives import Hint, Page, Record
 from oacp_storage_engine.runtime import Runtime
 from oacp_storage_engine.watch_hub import Subscription
@@ -54,6 +54,7 @@ class HistoryIterator(AsyncIterator[Interaction]):
         self._left = query.limit
         self._records: list[Record] = []
         self._position = 0
+        self._passed = query.before if query.reverse else query.after
         self._first_page = True
         self._ended = query.limit == 0
 
@@ -70,12 +71,20 @@ class HistoryIterator(AsyncIterator[Interaction]):
                 await asyncio.sleep(0)  # between decoding so many, other tasks get their turn
             record = self._records[self._position]
             self._position += 1
+            self._pass(record.sequence)
             interaction = to_interaction(self._agent, record)
             if self._hint is not None and not self._query.admits(record.at_us, interaction.data):
                 continue
             if self._left is not None:
                 self._left -= 1
             return interaction
+
+    def _pass(self, sequence: int) -> None:
+        """Note where we are; what a damaged store gives twice or out of order is not taken for the log."""
+        passed = self._passed
+        if passed is not None and (sequence >= passed if self._query.reverse else sequence <= passed):
+            raise out_of_place(self._agent, sequence)
+        self._passed = sequence
 
     async def _next_page(self) -> None:
         limit = self._page_size.records
@@ -122,6 +131,8 @@ class WatchIterator(AsyncIterator[Interaction]):
                 if self._position < len(self._records):
                     record = self._records[self._position]
                     self._position += 1
+                    if self._cursor is not None and record.sequence <= self._cursor:
+                        raise out_of_place(self._agent, record.sequence)
                     self._cursor = record.sequence
                     return to_interaction(self._agent, record)
                 await runtime.opened()

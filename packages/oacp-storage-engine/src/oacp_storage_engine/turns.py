@@ -14,7 +14,7 @@ from oacp_storage_core.arguments import (
 )
 from oacp_storage_core.names import check_name
 from oacp_storage_core.times import from_us
-from oacp_storage_engine.documents import Documents
+from oacp_storage_engine.documents import Documents, document_of
 from oacp_storage_engine.primitives import Applied, DocKind, Put, Unit
 from oacp_storage_engine.runtime import Runtime
 from oacp_storage_engine.writing import appends_of
@@ -38,14 +38,11 @@ class Turns(Documents):
             raise ValueError("expected_version belongs to the state of the turn, and there is no state")
         new = new_interactions(agent, interactions, coerce=self._coerce)
         puts: list[Put] = []
-        data: dict[str, dict[str, Any]] = {}
         if state is not None:
-            put, data[""] = self._new_put(agent, DocKind.STATE, "", state, expected, at="$.state")
-            puts.append(put)
+            puts.append(self._new_put(agent, DocKind.STATE, "", state, expected, at="$.state"))
         for name, value in (learning or {}).items():
             key = check_name(name, "learning key")
-            put, data[key] = self._new_put(agent, DocKind.LEARNING, key, value, at=f"$.learning[{key!r}]")
-            puts.append(put)
+            puts.append(self._new_put(agent, DocKind.LEARNING, key, value, at=f"$.learning[{key!r}]"))
         check_call_size(sum(len(one.body) for one in new) + sum(len(put.body or b"") for put in puts))
         if not new and not puts:
             return Turn((), None, {})
@@ -55,8 +52,7 @@ class Turns(Documents):
             if applied.replayed:
                 return await self._replayed_turn(runtime, agent, new, applied, puts)
         documents = {
-            put.key: Document(put.key, data[put.key], version, from_us(put.at_us))
-            for put, version in zip(puts, applied.versions, strict=True)
+            put.key: document_of(put, version) for put, version in zip(puts, applied.versions, strict=True)
         }
         return Turn(
             tuple(

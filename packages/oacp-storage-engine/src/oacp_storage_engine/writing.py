@@ -59,6 +59,6 @@ def appends_of(agent: str, new: Sequence[NewInteraction]) -> tuple[Append, ...]:
     return tuple(
         [
             Append(name, given, at_us, body, interaction_crc(agent, name, at_us, body), sequence or None)
-            for name, given, at_us, body, _, sequence in new
+            for name, given, at_us, body, sequence in new
         ]
     )

@@ -70,12 +70,14 @@ class Access:
         """Do work in a reading thread."""
         return await self._readers.run(lambda: self._translated(work))
 
-    async def read(self, store: Store, quiet: QuietReads, look: Callable[[], T]) -> T:
-        """What ``look`` finds while no commit is half applied."""
+    async def read(
+        self, store: Store, quiet: QuietReads, look: Callable[[], T], locked: Callable[[], T] | None = None
+    ) -> T:
+        """What ``look`` finds while no commit is half applied, or ``locked`` with the commit lock held."""
         try:
             return await self.beside(lambda: quiet.take(look))
         except NotQuietError:
-            return await self.alone(lambda: _locked(store, look))
+            return await self.alone(lambda: _locked(store, locked or look))
 
     async def read_log(
         self, store: Store, quiet: QuietReads, view: Callable[[], LogView], use: Callable[[LogView], T]

@@ -12,9 +12,18 @@ import os
 from collections.abc import Iterator
 
 from oacp_storage_file.disk import Disk, make_directories, read_file, remove_tree
+from oacp_storage_file.inventory import update_manifests
 from oacp_storage_file.journal_format import FileRemoval, LogWrite, Write
-from oacp_storage_file.layout import IDS_FILE, Layout, NamespaceLayout, segment_first, segment_name
-from oacp_storage_file.log_view import LogView, read_agent_file
+from oacp_storage_file.layout import (
+    AGENT_FILE,
+    IDS_FILE,
+    Layout,
+    NamespaceLayout,
+    segment_first,
+    segment_name,
+)
+from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import read_agent_file
 from oacp_storage_file.naming import Kind, decode, is_hashed
 from oacp_storage_file.store import Store
 
@@ -163,6 +172,7 @@ class Backup:
                 self._copy_rest(file, min(kept, self._copied[file]))
         for directory, firsts in self._logs().items():
             self._compare_end(directory, firsts, lengths)
+        update_manifests(self._disk, self._target, writes, f"{self._source.temporary}/manifest")
 
     def _logs(self) -> dict[str, list[int]]:
         """The segments taken, by directory."""
@@ -257,7 +267,7 @@ def _names_in(directory: str, kind: Kind) -> Iterator[str]:
     for entry in _entries(directory):
         name = decode(kind, entry)
         if name is None and is_hashed(kind, entry):
-            kept = read_agent_file(f"{directory}/{entry}/agent.json")
+            kept = read_agent_file(f"{directory}/{entry}/{AGENT_FILE}")
             name = kept.agent_id if kept is not None else None
         if name is not None:
             yield name

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from oacp_storage_core import Damage
+from oacp_storage_core import Damage, DataKind
 from oacp_storage_file.documents import read_document
 from oacp_storage_file.layout import (
     AGENT_FILE,
+    DOCUMENTS_FILE,
     IDS_FILE,
     LEARNING,
     STATE_FILE,
@@ -17,10 +18,12 @@ from oacp_storage_file.layout import (
     segment_first,
 )
 from oacp_storage_file.log_reader import read_page
-from oacp_storage_file.log_view import LogView, read_agent_file
+from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import read_agent_file, read_documents_file
 from oacp_storage_file.naming import Kind, decode, encode, is_hashed
 
-_KNOWN = {AGENT_FILE, STATE_FILE, LEARNING, IDS_FILE, f"{IDS_FILE}-journal"}
+_KNOWN = {AGENT_FILE, DOCUMENTS_FILE, STATE_FILE, LEARNING, IDS_FILE, f"{IDS_FILE}-journal"}
+_ACCEPT = "have it made anew: python -m oacp_storage_file accept DIRECTORY"
 _PAGE = 2_000
 _PAGE_BYTES = 8 * 1024 * 1024
 
@@ -49,6 +52,7 @@ def check_names(layout: Layout, names: NamespaceLayout) -> Iterator[Damage]:
         elif decode(Kind.AGENT, name) is None:
             yield _foreign(path)
     yield from _check_documents(layout.absolute(names.system), None)
+    yield from _check_list(layout.absolute(names.root), None)
 
 
 def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[Damage]:
@@ -57,8 +61,7 @@ def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[
     for name in _entries(directory):
         if segment_first(name) is None and name not in _KNOWN:
             yield _foreign(f"{directory}/{name}", agent)
-    if AGENT_FILE in _entries(directory) and read_agent_file(f"{directory}/{AGENT_FILE}") is None:
-        yield Damage("store", f"{directory}/{AGENT_FILE} cannot be read", agent)
+    yield from _check_manifests(directory, agent)
     yield from _check_documents(f"{directory}/{LEARNING}", agent)
     with LogView(layout, names, agent) as view:
         for index, first in enumerate(view.firsts):
@@ -71,12 +74,35 @@ def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[
             view.let_go(index)
 
 
+def _check_manifests(directory: str, agent: str) -> Iterator[Damage]:
+    path = f"{directory}/{AGENT_FILE}"
+    if not os.path.isdir(directory):
+        return
+    if read_agent_file(path) is None:
+        what = "cannot be read" if os.path.exists(path) else "was removed"
+        yield Damage(
+            "store",
+            f"{path} {what}, so that missing interactions would not be noticed: put it back, from a backup for "
+            f"example, or {_ACCEPT}",
+            agent,
+        )
+    yield from _check_list(directory, agent)
+
+
+def _check_list(directory: str, agent: str | None) -> Iterator[Damage]:
+    path = f"{directory}/{DOCUMENTS_FILE}"
+    if os.path.exists(path) and read_documents_file(path) is None:
+        yield Damage(
+            "store", f"{path} cannot be read: put it back, from a backup for example, or {_ACCEPT}", agent
+        )
+
+
 def _records_between(view: LogView, low: int, high: int | None) -> int:
     count = 0
     start: int | None = low
     while start is not None:
         page = read_page(view, start, high, reverse=False, limit=_PAGE, max_bytes=_PAGE_BYTES)
-        count += len(page.records)
+        count += len(page.records)  # of what is missing too; then lines too many are the smaller trouble
         start = page.next
     return count
 
@@ -91,6 +117,16 @@ def _check_documents(directory: str, agent: str | None) -> Iterator[Damage]:
                 yield Damage("store", f"{path} does not tell its key", agent)
         elif suffix != ".json" or decode(Kind.KEY, stem) is None:
             yield _foreign(path, agent)
+
+
+def missing_document(path: str, agent: str | None) -> Damage:
+    """The damage that a document's file, whose name does not tell the key, is not there any more."""
+    kind: DataKind = "system_state" if agent is None else "learning_data"
+    reason = (
+        f"{path} was removed by something else than oacp-storage: put it back, from a backup for example, or accept "
+        "the loss: python -m oacp_storage_file accept DIRECTORY"
+    )
+    return Damage(kind, reason, agent)
 
 
 def _foreign(path: str, agent: str | None = None) -> Damage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterable, Sequence
 
 from oacp_storage_core import StorageError
@@ -26,6 +27,7 @@ from oacp_storage_file.ids_index import IdIndex
 from oacp_storage_file.journal_format import Write
 from oacp_storage_file.layout import NamespaceLayout, segment_name
 from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import Lists
 from oacp_storage_file.store import Store
 
 _LARGEST_SEQUENCE = 2**63 - 1
@@ -34,9 +36,10 @@ _LARGEST_SEQUENCE = 2**63 - 1
 class Committer:
     """Commits units of one namespace. Everything happens in the store's thread."""
 
-    def __init__(self, store: Store, names: NamespaceLayout, max_file_size: int) -> None:
+    def __init__(self, store: Store, names: NamespaceLayout, lists: Lists, max_file_size: int) -> None:
         self._store = store
         self._names = names
+        self._lists = lists
         self._max_file_size = max_file_size
         self._ids = IdIndex(store.layout, names)
         self._epoch = -1
@@ -54,7 +57,7 @@ class Committer:
         want = wanted(units)
         while True:
             with self._store.locked():
-                if not want.ids or self._catch_up({agent for agent, _ in want.ids}):
+                if self._catch_up({agent for agent, _ in want.ids}):
                     return self._commit(units, want)
 
     def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
@@ -65,11 +68,15 @@ class Committer:
                     with self._view(agent) as view:
                         return self._ids.find(view, ids)
 
-    def _catch_up(self, agents: Iterable[str]) -> bool:
+    def _notice_replaced(self) -> None:
+        """Forget ids where files were replaced, logs and their databases among them."""
         epoch = self._store.position.epoch
-        if epoch != self._epoch:  # files were replaced, logs among them
+        if epoch != self._epoch:
             self._ids.clear()
             self._epoch = epoch
+
+    def _catch_up(self, agents: Iterable[str]) -> bool:
+        self._notice_replaced()
         for agent in agents:
             with self._view(agent) as view:
                 if not self._ids.catch_up(view):
@@ -106,8 +113,8 @@ class Committer:
             return Tail(view.exists, view.head, None, 0)
         last = view.segment(len(view.firsts) - 1)
         file = f"{directory}/{segment_name(last.first)}"
-        if last.size and last.read(last.size - 1, last.size) != b"\n":
-            return Tail(True, view.head, None, 0)  # its line end is damaged: go on in a new segment
+        if view.misses_end or (last.size and last.read(last.size - 1, last.size) != b"\n"):
+            return Tail(True, view.head, None, 0)  # where the end is damaged, go on in a new segment
         if self._store.files.size(file) > last.size:
             self._store.files.truncate(file, last.size)
         return Tail(True, view.head, file, last.size)
@@ -128,9 +135,14 @@ class Committer:
         version = self._store.caches.versions.get(file)
         if version is None:
             doc = read_document(self._store.layout.absolute(file), ref.key)
-            version = doc.version if doc is not None else 0
+            version = doc.version if doc is not None else self._missing_version(file)
             self._store.caches.remember_version(file, version)
         return version
+
+    def _missing_version(self, file: str) -> int:
+        """The version of a document whose file somebody removed: it goes on from there. 0 where there is none."""
+        version = self._lists.version(file)
+        return version if version and file not in self._store.removed() else 0
 
     def _write(self, plan: Plan, tails: dict[str, Tail]) -> None:
         if plan.heads and max(plan.heads.values()) > _LARGEST_SEQUENCE:
@@ -140,8 +152,15 @@ class Committer:
         self._store_group(group.writes, group.contents)
         group.remember(self._store.caches)
         if heads:
-            self._ids.follow(plan.rows, heads)
+            self._index(plan, heads)
         self._store.checkpoint_if_due()
+
+    def _index(self, plan: Plan, heads: dict[str, int]) -> None:
+        """Follow in the index what is committed, and can no longer fail."""
+        try:
+            self._ids.follow(plan.rows, heads)
+        except (OSError, sqlite3.Error):
+            self._ids.clear()  # it is derived, and read again when it is asked
 
     def _store_group(self, writes: Sequence[Write], contents: Sequence[bytes]) -> None:
         try:

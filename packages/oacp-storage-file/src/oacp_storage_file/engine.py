@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -24,21 +25,23 @@ from oacp_storage_engine import (
 )
 from oacp_storage_file.access import Access
 from oacp_storage_file.auto_backup import AutoBackup, Schedule
-from oacp_storage_file.checking import check_agent, check_names, check_store
+from oacp_storage_file.checking import check_agent, check_names, check_store, missing_document
 from oacp_storage_file.commit import Committer
 from oacp_storage_file.disk import Disk
-from oacp_storage_file.documents import read_document
+from oacp_storage_file.document_reader import DocumentReader
 from oacp_storage_file.erasure import Trash, abandoned, hide
 from oacp_storage_file.format_mark import FormatMark, Upgrade
-from oacp_storage_file.layout import AGENT_FILE, LEARNING, SCHEMA, Layout, NamespaceLayout, document_name
+from oacp_storage_file.layout import AGENT_FILE, SCHEMA, Layout, NamespaceLayout
 from oacp_storage_file.listing import Listings, select
 from oacp_storage_file.log_reader import read_page
-from oacp_storage_file.log_view import LogView, read_agent_file
+from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import Lists, read_agent_file
 from oacp_storage_file.naming import Kind
 from oacp_storage_file.optimistic import QuietReads
-from oacp_storage_file.retention import Cut, Retention, count_cut, plan_cut
+from oacp_storage_file.retention import Cut, Retention, count_cut, misses_below, plan_cut
 from oacp_storage_file.seqlock import SequenceLock
 from oacp_storage_file.store import Store
+from oacp_storage_file.upgrades import UPGRADES
 
 T = TypeVar("T")
 
@@ -62,7 +65,7 @@ class FileEngine(Engine):
     schema: ClassVar[int] = SCHEMA
     """The schema version that this release works with."""
 
-    upgrades: ClassVar[Mapping[int, Upgrade]] = {}
+    upgrades: ClassVar[Mapping[int, Upgrade]] = UPGRADES
     """``upgrades[n]`` brings a store from version n-1 to n."""
 
     def __init__(
@@ -80,6 +83,8 @@ class FileEngine(Engine):
         self._schedule = schedule
         self._disk = disk or Disk()
         self._listings = Listings()
+        self._lists = Lists(self._layout)
+        self._documents = DocumentReader(self._layout, self._names, self._lists)
         self._access = Access(root)
         self._trash: dict[str, list[Trash]] = {}
         self._parts: _Parts | None = None
@@ -96,7 +101,7 @@ class FileEngine(Engine):
         shared = SequenceLock(self._disk, self._layout.inner("position"))
         self._parts = _Parts(
             store,
-            Committer(store, self._names, self._max_file_size),
+            Committer(store, self._names, self._lists, self._max_file_size),
             Retention(store, self._names),
             QuietReads(mark, shared),
             AutoBackup(self._layout, self._open_store, self._schedule) if self._schedule else None,
@@ -164,7 +169,9 @@ class FileEngine(Engine):
             if pick.ids is not None:
                 found = await self._access.write(partial(self._now.committer.find, agent, pick.ids), deadline)
                 sequences = frozenset(record.sequence for record in found)
-            cut, counts = await self._read_log(agent, partial(_plan, pick=pick, sequences=sequences))
+            cut, counts, misses = await self._read_log(agent, partial(_plan, pick=pick, sequences=sequences))
+            if misses and not counts and not dry_run:
+                await self._access.write(partial(self._now.retention.give_up_missing, agent, cut), deadline)
             for first, count in counts:
                 if dry_run:
                     removed += count
@@ -226,33 +233,30 @@ class FileEngine(Engine):
     async def count(self, agent: str, low: int, high: int | None, hint: Hint | None) -> int | None:
         if low > 0 or high is not None or hint is not None:
             return None
-        return await self._read_log(
-            agent, lambda view: sum(view.segment(index).count_lines() for index in range(len(view.firsts)))
-        )
+        counted = await self._read_log(agent, lambda view: (view.count_lines(),))
+        return counted[0]
 
     async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
         return await self._access.alone(partial(self._now.committer.find, agent, ids))
 
     async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
-        paths = [(self._layout.absolute(self._names.document(agent, kind, key)), key) for key in keys]
-        return await self._read(lambda: [read_document(path, key) for path, key in paths])
+        return await self._read_documents(partial(self._documents.read, agent, kind, keys))
 
     async def scan_docs(
         self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int
     ) -> list[Doc]:
         if kind is DocKind.STATE:
             return [doc for doc in await self.read_docs(agent, kind, [""]) if doc is not None]
-        directory = self._layout.absolute(
-            self._names.system if agent is None else f"{self._names.agent(agent)}/{LEARNING}"
+        scan = partial(self._documents.scan, agent, prefix=prefix, after=after, limit=limit)
+        return await self._read_documents(lambda removed: scan(removed=removed))
+
+    async def _read_documents(self, look: Callable[[AbstractSet[str] | None], T]) -> T:
+        """What ``look`` finds; what it misses, it misses with the commit lock held."""
+        parts = self._now
+        store = parts.store
+        return await self._access.read(
+            store, parts.quiet, lambda: look(None), locked=lambda: look(store.removed())
         )
-
-        def look() -> list[Doc]:
-            names = self._listings.names(directory, Kind.KEY, ".json", _key_in)
-            chosen = select(names, prefix=prefix, after=after, limit=limit)
-            docs = [read_document(f"{directory}/{document_name(key)}", key) for key in chosen]
-            return [doc for doc in docs if doc is not None]
-
-        return await self._read(look)
 
     async def scan_agents(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
         directory = self._layout.absolute(self._names.agents)
@@ -300,19 +304,27 @@ class FileEngine(Engine):
         layout, names = self._layout, self._names
         for damage in await self._read(lambda: [*check_store(layout), *check_names(layout, names)]):
             yield damage
+        for damage in await self._check_unnamed(None):
+            yield damage
         after: str | None = None
         while agents := await self.scan_agents(prefix="", after=after, limit=500):
             for agent in agents:
                 for damage in await self._read(partial(_check_agent, layout, names, agent)):
                     yield damage
+                for damage in await self._check_unnamed(agent):
+                    yield damage
             after = agents[-1]
+
+    async def _check_unnamed(self, agent: str | None) -> list[Damage]:
+        files = await self._read_documents(lambda removed: self._documents.unnamed(agent, removed))
+        return [missing_document(file, agent) for file in files]
 
 
 def _plan(
     view: LogView, *, pick: RetentionPick, sequences: frozenset[int] | None
-) -> tuple[Cut, list[tuple[int, int]]]:
+) -> tuple[Cut, list[tuple[int, int]], bool]:
     cut = plan_cut(view, pick, sequences)
-    return cut, count_cut(view, cut)
+    return cut, count_cut(view, cut), misses_below(view, cut)
 
 
 def _check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> list[Damage]:
@@ -322,8 +334,3 @@ def _check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> list[Dam
 def _agent_in(path: str) -> str | None:
     kept = read_agent_file(f"{path}/{AGENT_FILE}")
     return kept.agent_id if kept is not None else None
-
-
-def _key_in(path: str) -> str | None:
-    doc = read_document(path, None)
-    return doc.key if doc is not None and doc.damage is None else None

@@ -10,7 +10,8 @@ from oacp_storage_engine import Erased
 from oacp_storage_file.disk import Disk, make_directories, replace_file
 from oacp_storage_file.layout import LEARNING, STATE_FILE, NamespaceLayout, segment_first
 from oacp_storage_file.locks import LockFile
-from oacp_storage_file.log_view import LogView, write_agent_file
+from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import AgentFile, format_manifest
 from oacp_storage_file.store import Store
 
 _BLOCK = 1024 * 1024
@@ -64,9 +65,8 @@ def hide(store: Store, names: NamespaceLayout, agent: str) -> Trash | None:
                 if head:
                     make_directories(disk, layout.absolute(names.erased))
                     tombstone = layout.absolute(names.tombstone(agent))
-                    replace_file(
-                        disk, tombstone, f"{layout.temporary}/tombstone", write_agent_file(head, None)
-                    )
+                    content = format_manifest(AgentFile(head))
+                    replace_file(disk, tombstone, f"{layout.temporary}/tombstone", content)
                     disk.sync_directory(layout.absolute(names.root))
                 lock.acquire()
                 disk.rename(directory, path)

@@ -37,16 +37,22 @@ class FormatMark:
         self._upgrades = upgrades
         self._seen: tuple[int, int, int] | None = None
 
-    def create_or_upgrade(self) -> None:
-        """Mark a new store, or bring an older one up to this release; under the commit lock."""
-        if not os.path.exists(self._layout.format_file):
+    def create_or_judge(self) -> None:
+        """Mark a new store; ``SchemaVersionError`` for one that this release cannot bring to its version."""
+        if os.path.exists(self._layout.format_file):
+            self._pending()
+        else:
             self._write(self._schema)
-            return
-        found = read_schema(self._layout)
-        where = f"the store in {self._layout.root}"
-        for version, upgrade in pending_upgrades(where, found, self._schema, self._upgrades):
+
+    def upgrade(self) -> None:
+        """Bring an older store up to this release; under the commit lock, after recovery."""
+        for version, upgrade in self._pending():
             upgrade(self._disk, self._layout)
             self._write(version)
+
+    def _pending(self) -> list[tuple[int, Upgrade]]:
+        found = read_schema(self._layout)
+        return pending_upgrades(f"the store in {self._layout.root}", found, self._schema, self._upgrades)
 
     def check(self) -> None:
         """``SchemaVersionError`` unless the store has this release's version, now."""

@@ -10,8 +10,9 @@ from oacp_storage_file.documents import format_document
 from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
 from oacp_storage_file.layout import AGENT_FILE, NamespaceLayout, segment_name
 from oacp_storage_file.lines import format_line
-from oacp_storage_file.log_view import write_agent_file
+from oacp_storage_file.manifest import AgentFile, format_manifest
 from oacp_storage_file.naming import Kind, is_hashed
+from oacp_storage_file.runs import Run
 
 
 class _End(NamedTuple):
@@ -35,7 +36,7 @@ class Group:
         self._ends: list[_End] = []
         self._versions: list[tuple[str, int]] = []
         if self._new:
-            self._name_agents([agent for agent in plan.heads if not tails[agent].exists])
+            self._begin_agents([agent for agent in plan.heads if not tails[agent].exists], tails)
         lines: dict[str, list[tuple[int, bytes]]] = {}
         for agent, sequence, (one, _, at_us, body, crc, _) in plan.rows:
             line = (sequence, format_line(sequence, one, at_us, crc, body))
@@ -57,31 +58,35 @@ class Group:
         for file, version in self._versions:
             caches.remember_version(file, version)
 
-    def _name_agents(self, agents: list[str]) -> None:
-        """Where a name does not fit into a directory's name, it stands in a file."""
+    def _begin_agents(self, agents: list[str], tails: dict[str, Tail]) -> None:
+        """A manifest for each, with the name where that does not fit into a directory's name."""
         for agent in agents:
             directory = self._names.agent(agent)
-            if is_hashed(Kind.AGENT, directory.rpartition("/")[2]):
-                content = write_agent_file(0, agent)
-                self._add(FileWrite(f"{directory}/{AGENT_FILE}", len(content), 0), content)
+            hashed = is_hashed(Kind.AGENT, directory.rpartition("/")[2])
+            content = format_manifest(AgentFile(tails[agent].head, agent if hashed else None))
+            self._add(FileWrite(f"{directory}/{AGENT_FILE}", len(content), 0), content)
 
     def _place(self, agent: str, tail: Tail, lines: list[tuple[int, bytes]]) -> None:
         """Say where the lines of an agent go: into its last segment, and new ones where that is full."""
-        file = tail.file or self._segment(agent, lines[0][0])
+        first = head = lines[0][0]
+        file = tail.file or self._segment(agent, first)
         size = start = tail.size if tail.file else 0
         piece: list[bytes] = []
-        head = tail.head
+        holes: list[Run] = []
         for sequence, line in lines:
             if size > 0 and size + len(line) > self._max_file_size:
                 if piece:
-                    self._add(LogWrite(file, start, size - start, head), b"".join(piece))
-                    piece = []
+                    self._add(LogWrite(file, start, size - start, head, first, holes), b"".join(piece))
+                    piece, holes = [], []
                 file = self._segment(agent, sequence)
                 size = start = 0
+                first = head = sequence
+            if sequence > head + 1:  # of an import
+                holes.append((head + 1, sequence - 1))
             piece.append(line)
             size += len(line)
             head = sequence
-        self._add(LogWrite(file, start, size - start, head), b"".join(piece))
+        self._add(LogWrite(file, start, size - start, head, first, holes), b"".join(piece))
         self._ends.append(_End(tail, file, size, head))
 
     def _segment(self, agent: str, first: int) -> str:

@@ -17,6 +17,8 @@ from zlib import crc32
 
 import msgspec
 
+from oacp_storage_file.runs import Run
+
 SECTOR = 512
 
 _PREFIX = re.compile(rb"G ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
@@ -24,13 +26,18 @@ PREFIX_SIZE = 38
 _SKIMMED = 4096
 
 
-class LogWrite(msgspec.Struct, tag="log"):
-    """``size`` bytes at offset ``at`` of a segment; ``head`` is the last sequence in them."""
+class LogWrite(msgspec.Struct, tag="log", omit_defaults=True):
+    """``size`` bytes at offset ``at`` of a segment, with all sequences from ``first`` to ``head`` but the ``holes``.
+
+    ``first`` is 0 where there are none, and in journals of schema version 1, which do not tell.
+    """
 
     file: str
     at: int
     size: int
     head: int
+    first: int = 0
+    holes: list[Run] = msgspec.field(default_factory=list)
 
 
 class FileWrite(msgspec.Struct, tag="file"):

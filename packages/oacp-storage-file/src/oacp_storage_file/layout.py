@@ -9,11 +9,13 @@ from oacp_storage_engine import DocKind
 from oacp_storage_file.naming import Kind, encode
 
 FORMAT = "oacp-storage-file"
-SCHEMA = 1
+SCHEMA = 2
 
 AGENT_FILE = "agent.json"
 STATE_FILE = "state.json"
 LEARNING = "learning"
+SYSTEM = "system"
+DOCUMENTS_FILE = "documents.json"
 IDS_FILE = "ids.sqlite3"
 
 _DIRECTORIES_KEPT = 50_000
@@ -35,9 +37,12 @@ record carries a checksum, and what was edited by hand is reported as damaged.
                                          the number is that of the first one in the file
             state.json                   the agent's state
             learning/k-KEY.json          what the agent learned, a file per key
-            agent.json                   only where needed: the whole agent id, the last sequence
+            agent.json                   which interactions must be in the log, and the last sequence ever; the
+                                         whole agent id where the directory's name does not tell it
+            documents.json               which of the other files must be there, with their versions
             ids.sqlite3                  an index that is derived from the log; it may be deleted
         system/k-KEY.json                system state, a file per key
+        documents.json                   which of them must be there
         erased/                          the last sequences of erased agents, under hashes of their names
     backups/                             consistent copies; each is itself such a directory
     .oacp/                               the journal of the latest commits, and locks
@@ -48,7 +53,14 @@ name is cut, followed by its SHA-256, and stands whole inside (agent.json, or "k
 `sequence` counts an agent's interactions. `crc` is CRC-32 (kind, names, time and data, in the way that
 oacp-storage-engine describes) XOR the CRC-32 of the sequence, or version, in decimal.
 
-Under version control: .gitignore leaves out what belongs to this machine. Commit while no program is writing.
+A log or document file that is deleted or cut by hand is missed: reading it is an error, verify names it, and no
+sequence is given twice. Put the file back, or accept the loss: `python -m oacp_storage_file accept DIRECTORY`. To
+delete, use delete_interactions, delete_agent and the like. A whole agent directory is not missed; agent.json and
+documents.json are brought up to date when a program closes the store, and every 32 MiB.
+
+Under version control: .gitignore leaves out what belongs to this machine. Commit, and check out, while no program
+has the store open and after the last one closed it properly. Checking out an older state is like restoring a backup:
+the store is as it was then, and goes on from there with the sequences and versions of that time.
 To copy a store that is in use, make a backup (`python -m oacp_storage_file backup DIRECTORY`).
 """
 
@@ -84,7 +96,7 @@ class NamespaceLayout:
         self.namespace = namespace
         self.root = encode(Kind.NAMESPACE, namespace)
         self.agents = f"{self.root}/agents"
-        self.system = f"{self.root}/system"
+        self.system = f"{self.root}/{SYSTEM}"
         self.erased = f"{self.root}/erased"
         self._agent_directories: dict[str, str] = {}
 

@@ -8,6 +8,7 @@ from oacp_storage_engine import Hint, Page, Record
 from oacp_storage_file.damage import sort_out
 from oacp_storage_file.lines import DamagedLineError, is_intact, parse_line
 from oacp_storage_file.log_view import LogView
+from oacp_storage_file.missing import name_missing
 from oacp_storage_file.segment import Segment, intact_record
 
 _FEW = 64  # lines that are read at least, because bisection ends a little before the first one wanted
@@ -23,12 +24,17 @@ def read_page(
     max_bytes: int,
     hint: Hint | None = None,
 ) -> Page:
-    """The primitive ``read_log`` over a view."""
+    """The primitive ``read_log`` over a view. Missing interactions make one damaged record for each gap.
+
+    ``FileNotFoundError`` when what is missing may have been removed properly since the view was taken.
+    """
     end = view.head + 1 if high is None else min(high, view.head + 1)
-    if limit <= 0 or end - low <= 1 or not view.firsts:
+    if limit <= 0 or end - low <= 1:
         return Page([], view.head)
     read = _read_backwards if reverse else _read_forwards
-    records, reached = read(view, low, end, limit, max_bytes)
+    records, reached = read(view, low, end, limit, max_bytes) if view.firsts else ([], None)
+    if view.present:
+        records, reached = name_missing(view, records, low, end, reached, limit, reverse=reverse)
     if hint is not None:
         records = [record for record in records if _may_pass(view.agent, record, hint)]
     return Page(records, view.head, reached)

@@ -9,39 +9,18 @@ from __future__ import annotations
 import os
 from typing import Self
 
-import msgspec
-
 from oacp_storage_file.damage import sort_out
-from oacp_storage_file.disk import read_file
 from oacp_storage_file.layout import AGENT_FILE, Layout, NamespaceLayout, segment_first, segment_name
+from oacp_storage_file.manifest import read_agent_file
+from oacp_storage_file.runs import Run, count
 from oacp_storage_file.segment import Segment, intact_record
 
 
-class AgentFile(msgspec.Struct):
-    """What stands in ``agent.json``, and (without ``agent_id``) in what remains of an erased agent."""
-
-    last_sequence: int
-    agent_id: str | None = None
-
-
-_decode_agent_file = msgspec.json.Decoder(AgentFile).decode
-
-
-def read_agent_file(path: str) -> AgentFile | None:
-    """The content of such a file, None where there is none or it is damaged."""
-    try:
-        return _decode_agent_file(read_file(path))
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
-        return None
-
-
-def write_agent_file(last_sequence: int, agent_id: str | None) -> bytes:
-    """The content of such a file."""
-    return msgspec.json.format(msgspec.json.encode(AgentFile(last_sequence, agent_id)), indent=2) + b"\n"
-
-
 class LogView:
-    """The log of one agent. ``exists`` tells whether there is an agent at all; close the view after use."""
+    """The log of one agent. ``exists`` tells whether there is an agent at all; close the view after use.
+
+    ``present`` are the runs of sequences that the log must have, ``last`` the last one that its segments do have.
+    """
 
     def __init__(self, layout: Layout, names: NamespaceLayout, agent: str) -> None:
         self.agent = agent
@@ -55,10 +34,13 @@ class LogView:
         else:
             self.exists = True
         self.firsts = sorted(first for name in entries if (first := segment_first(name)) is not None)
-        self.head = max(self._last_in_segments(), self.firsts[-1] - 1 if self.firsts else 0)
-        if AGENT_FILE in entries:
-            kept = read_agent_file(f"{self.directory}/{AGENT_FILE}")
-            self.head = max(self.head, kept.last_sequence if kept else 0)
+        self.present: list[Run] = []
+        self._manifest_stamp = self._stamp()
+        self.last = self._last_in_segments()
+        self.head = max(self.last, self.firsts[-1] - 1 if self.firsts else 0)
+        if AGENT_FILE in entries and (kept := read_agent_file(self._manifest)) is not None:
+            self.present = kept.present
+            self.head = max(self.head, kept.last_sequence)
         if not self.head:
             erased = read_agent_file(layout.absolute(names.tombstone(agent)))
             self.head = erased.last_sequence if erased else 0
@@ -74,6 +56,24 @@ class LogView:
         for segment in self._open.values():
             segment.close()
         self._open.clear()
+
+    @property
+    def misses_end(self) -> bool:
+        """Whether the end of the log is not there any more."""
+        return bool(self.present) and self.present[-1][1] > self.last
+
+    def check_current(self) -> None:
+        """``FileNotFoundError`` when retention removed something since the view was taken, or the agent is gone.
+
+        What is missed may then have been removed properly.
+        """
+        if self._stamp() != self._manifest_stamp:
+            raise FileNotFoundError(f"{self._manifest} was replaced")
+
+    def count_lines(self) -> int | None:
+        """How many records there are, without reading them; None when some are missing."""
+        lines = sum(self.segment(index).count_lines() for index in range(len(self.firsts)))
+        return lines if lines >= count(self.present) else None
 
     def segment(self, index: int) -> Segment:
         """The segment at this place in the log, opened. ``FileNotFoundError`` when retention removed it."""
@@ -101,6 +101,17 @@ class LogView:
     def upper(self, index: int) -> int | None:
         """What every sequence in this segment is below; None for the last one."""
         return self.firsts[index + 1] if index + 1 < len(self.firsts) else None
+
+    @property
+    def _manifest(self) -> str:
+        return f"{self.directory}/{AGENT_FILE}"
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            stat = os.stat(self._manifest)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return stat.st_ino, stat.st_mtime_ns
 
     def _last_in_segments(self) -> int:
         """The last sequence that stands in a segment, 0 when all are empty."""

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from oacp_storage_file.disk import Disk, make_directories
-from oacp_storage_file.journal_format import FileWrite, LogWrite, Write
+from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
 from oacp_storage_file.layout import Layout
 
 _MOST_OPEN = 128
@@ -93,6 +93,19 @@ class ReadableFiles:
     def truncate(self, file: str, size: int) -> None:
         """Cut a segment: a torn tail, or what stands behind the last commit."""
         self._disk.truncate(self._descriptor(file), size)
+
+    def vanished(self, writes: Iterable[Write]) -> bool:
+        """Whether a file that was written is gone, although nothing removed it in an orderly way."""
+        last = {write.file: write for write in writes}
+        for file, write in last.items():
+            if isinstance(write, FileRemoval):
+                continue
+            fd = self._open.get(file)
+            if fd is not None and os.fstat(fd).st_nlink == 0:
+                return True
+            if not os.path.exists(self._layout.absolute(file)):
+                return True
+        return False
 
     def forget_all(self) -> None:
         """Close all files, because others may stand in their places now."""

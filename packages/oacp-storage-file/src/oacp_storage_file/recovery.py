@@ -14,24 +14,28 @@ from oacp_storage_file.readable_files import Part, ReadableFiles, Staged
 
 
 class Redone(NamedTuple):
-    """What a journal held: where it ends, which files it wrote, and whether any of it was damaged."""
+    """What a journal held: where it ends, what it wrote, and whether any of it was damaged."""
 
     end: int
-    files: set[str]
+    writes: list[Write]
     damaged: bool
 
 
-def redo(journal: Journal, start: int, files: ReadableFiles, layout: Layout) -> Redone:
-    """Carry out again what stands in the journal from ``start`` on.
+def redo(
+    journal: Journal, start: int, files: ReadableFiles, layout: Layout, stop: int | None = None
+) -> Redone:
+    """Carry out again what stands in the journal from ``start`` on, up to ``stop`` or to its end.
 
     Of a group whose content is damaged only what is missing is written: each record in it is checked by itself
     when it is read. A group whose header is damaged can only be passed over.
     """
-    data = journal.read(start)
+    data = journal.read(start, stop)
     final: dict[str, int] = {}  # the last group that writes a file
     lengths: dict[str, int] = {}
+    writes: list[Write] = []
     for found in scan(data, start):
         if isinstance(found, Group):
+            writes += found.writes
             for write in found.writes:
                 final[write.file] = found.offset
                 if isinstance(write, LogWrite):
@@ -48,7 +52,7 @@ def redo(journal: Journal, start: int, files: ReadableFiles, layout: Layout) -> 
         # What a group that cannot be read wrote there may have been acknowledged.
         if not unreadable and files.size(file) > length:
             files.truncate(file, length)
-    return Redone(end, set(final), partly or unreadable)
+    return Redone(end, writes, partly or unreadable)
 
 
 def _write(files: ReadableFiles, parts: Iterable[Part]) -> None:

@@ -1,7 +1,7 @@
 """Retention: interactions go by id, age and count, a segment at a time.
 
-Segments of which everything goes are unlinked, others are written anew beside the old one and renamed over it. The
-last sequence of a log is kept in ``agent.json`` before its newest records go.
+Segments of which everything goes are unlinked, others are written anew beside the old one and renamed over it. Before
+that, ``agent.json`` no longer says that what goes is there; the last sequence stays in it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from oacp_storage_core import RetentionPick
 from oacp_storage_file.damage import sort_out
-from oacp_storage_file.disk import replace_file
 from oacp_storage_file.ids_database import remove_database
 from oacp_storage_file.layout import AGENT_FILE, IDS_FILE, NamespaceLayout
-from oacp_storage_file.log_view import LogView, write_agent_file
+from oacp_storage_file.log_view import LogView
+from oacp_storage_file.manifest import AgentFile, read_agent_file, replace_manifest
 from oacp_storage_file.naming import Kind, is_hashed
+from oacp_storage_file.runs import Run, between, joined, without
 from oacp_storage_file.segment import Segment, intact_record
 from oacp_storage_file.store import Store
 
@@ -80,15 +81,20 @@ def count_cut(view: LogView, cut: Cut) -> list[tuple[int, int]]:
     for index, first in enumerate(view.firsts):
         if first >= cut.boundary:
             break
-        taken = sum(goes for _, goes in _lines(view.segment(index), view.upper(index), cut))
+        taken = sum(goes for _, goes, _ in _lines(view.segment(index), view.upper(index), cut))
         if taken:
             found.append((first, taken))
         view.let_go(index)
     return found
 
 
-def _lines(segment: Segment, upper: int | None, cut: Cut) -> Iterator[tuple[bytes, bool]]:
-    """Every line of a segment, and whether it goes.
+def misses_below(view: LogView, cut: Cut) -> bool:
+    """Whether the log should have interactions of which the cut takes all there are."""
+    return cut.takes_all_below and between(view.present, 0, cut.boundary) is not None
+
+
+def _lines(segment: Segment, upper: int | None, cut: Cut) -> Iterator[tuple[bytes, bool, int]]:
+    """Every line of a segment, whether it goes, and its sequence, 0 where it is damaged.
 
     Of a damaged line nothing is known but its place: it goes where that alone decides, and is surely below.
     """
@@ -102,11 +108,11 @@ def _lines(segment: Segment, upper: int | None, cut: Cut) -> Iterator[tuple[byte
                 unsure.append(line)
                 continue
             below = cut.takes_all_below and record.sequence <= cut.boundary
-            yield from ((damaged, below) for damaged in unsure)
+            yield from ((damaged, below, 0) for damaged in unsure)
             unsure.clear()
-            yield line, cut.takes(record.sequence, record.at_us)
+            yield line, cut.takes(record.sequence, record.at_us), record.sequence
     below = cut.takes_all_below and upper is not None and upper <= cut.boundary
-    yield from ((damaged, below) for damaged in unsure)
+    yield from ((damaged, below, 0) for damaged in unsure)
 
 
 class Retention:
@@ -128,12 +134,11 @@ class Retention:
             index = view.firsts.index(first)
             segment = view.segment(index)
             temporary = f"{store.layout.temporary}/segment"
-            kept, taken, newest_goes = self._write_kept(segment, view.upper(index), cut, temporary)
+            kept, gone, taken = self._write_kept(segment, view.upper(index), cut, temporary)
             if not taken:
                 return 0
             with store.beside_the_journal():
-                if newest_goes and index == len(view.firsts) - 1:
-                    self._keep_head(view)
+                self._note(view, cut, gone)
                 if kept or index == len(view.firsts) - 1:
                     # The last segment stays, if empty: the one before may be shared with a backup.
                     store.disk.rename(temporary, segment.path)
@@ -144,20 +149,31 @@ class Retention:
                 remove_database(f"{view.directory}/{IDS_FILE}")
             return taken
 
+    def give_up_missing(self, agent: str, cut: Cut) -> None:
+        """No longer miss what a cut would take if it were there."""
+        store = self._store
+        with (
+            store.locked(),
+            LogView(store.layout, self._names, agent) as view,
+            store.beside_the_journal(),
+        ):
+            self._note(view, cut, [])
+
     def _write_kept(
         self, segment: Segment, upper: int | None, cut: Cut, temporary: str
-    ) -> tuple[int, int, bool]:
-        """Write the lines that stay into a new file: how many stay, how many go, and whether the last goes."""
+    ) -> tuple[int, list[Run], int]:
+        """Write the lines that stay into a new file: how many stay, which sequences go, and how many lines."""
         disk = self._store.disk
         kept = taken = offset = 0
-        last_goes = False
+        gone: list[Run] = []
         waiting: list[bytes] = []
         fd = disk.open(temporary, create=True)
         try:
             disk.truncate(fd, 0)
-            for line, last_goes in _lines(segment, upper, cut):
-                if last_goes:
+            for line, goes, sequence in _lines(segment, upper, cut):
+                if goes:
                     taken += 1
+                    gone[-1:] = joined([*gone[-1:], (sequence, sequence)]) if sequence else gone[-1:]
                     continue
                 kept += 1
                 waiting.append(line + b"\n")
@@ -168,7 +184,7 @@ class Retention:
                 disk.sync(fd)
         finally:
             disk.close(fd)
-        return kept, taken, last_goes
+        return kept, gone, taken
 
     def _write_lines(self, fd: int, waiting: list[bytes], offset: int) -> int:
         data = b"".join(waiting)
@@ -176,13 +192,13 @@ class Retention:
         self._store.disk.write(fd, data, offset)
         return len(data)
 
-    def _keep_head(self, view: LogView) -> None:
-        """Write the last sequence down, because the record that has it goes."""
+    def _note(self, view: LogView, cut: Cut, gone: list[Run]) -> None:
+        """Write down what the log no longer has, and its last sequence, whose record may go."""
         name = os.path.basename(view.directory)
+        path = f"{view.directory}/{AGENT_FILE}"
         agent_id = view.agent if is_hashed(Kind.AGENT, name) else None
-        replace_file(
-            self._store.disk,
-            f"{view.directory}/{AGENT_FILE}",
-            f"{self._store.layout.temporary}/agent",
-            write_agent_file(view.head, agent_id),
-        )
+        kept = read_agent_file(path) or AgentFile(view.head, agent_id)
+        taken = [(1, cut.boundary - 1)] if cut.takes_all_below else gone
+        now = AgentFile(max(view.head, kept.last_sequence), agent_id, without(kept.present, taken))
+        replace_manifest(self._store.disk, path, f"{self._store.layout.temporary}/agent", now)
+        self._store.disk.sync_directory(view.directory)

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, StorageError, redact_url
+from oacp_storage_core import (
+    ALL_CAPABILITIES,
+    Capability,
+    StorageConfigError,
+    StorageError,
+    redact_url,
+    typed_options,
+)
 from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_engine import Engine, EngineStorage
 from oacp_storage_file.auto_backup import Schedule
 from oacp_storage_file.backups import restore_backup, take_backup
 from oacp_storage_file.disk import Disk
 from oacp_storage_file.engine import FileEngine
+from oacp_storage_file.inventory import take_inventory
 from oacp_storage_file.layout import Layout
 from oacp_storage_file.place import is_missing
 from oacp_storage_file.store import Store
@@ -38,6 +46,7 @@ class FileStorage(EngineStorage):
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
 
+    @typed_options
     def __init__(
         self,
         directory: str | os.PathLike[str] = "./oacp-data",
@@ -118,6 +127,19 @@ def backup_directory(directory: Path) -> Path:
     if path is None:
         raise StorageError(f"another backup of {directory} is being taken; wait for it")
     return Path(path)
+
+
+def accept_losses(directory: Path) -> list[str]:
+    """No longer miss what was removed by hand from a store, which may be in use.
+
+    Returns the directories of agents and namespaces concerned. Last sequences stay as they were.
+    """
+    store = Store.open(Layout(str(directory)), Disk())
+    try:
+        with store.locked(), store.beside_the_journal():
+            return take_inventory(store.disk, store.layout, f"{store.layout.temporary}/manifest")
+    finally:
+        store.close()
 
 
 def parse_size(size: int | str) -> int:

@@ -6,19 +6,22 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from oacp_storage_core import OutcomeUnknownError, StorageError
 from oacp_storage_file.caches import Caches
 from oacp_storage_file.disk import Disk
 from oacp_storage_file.format_mark import FormatMark, Upgrade
+from oacp_storage_file.inventory import update_manifests
 from oacp_storage_file.journal import Journal, Journals, JournalSyncError
-from oacp_storage_file.journal_format import Write, format_group
+from oacp_storage_file.journal_format import FileRemoval, Write, format_group
 from oacp_storage_file.layout import SCHEMA, Layout
 from oacp_storage_file.locks import CommitLock, LockFile
 from oacp_storage_file.place import claim_directory, write_guides
 from oacp_storage_file.readable_files import ReadableFiles, Staged
 from oacp_storage_file.recovery import redo
 from oacp_storage_file.seqlock import Position, SequenceLock
+from oacp_storage_file.upgrades import UPGRADES
 
 _log = logging.getLogger("oacp_storage_file")
 
@@ -46,6 +49,8 @@ class Store:
         self.files = ReadableFiles(disk, layout)
         self.position = _NOWHERE
         self.trouble: str | None = None
+        self._removed: set[str] = set()
+        self._removed_until = (0, 0)  # the generation and the end of what was looked through
         self._mark = mark
         self._on_lock = on_lock
         self._journals = Journals(disk, layout)
@@ -75,7 +80,12 @@ class Store:
         ``on_lock`` is called whenever the commit lock has been taken; what it raises ends the attempt.
         """
         claim_directory(disk, layout)
-        store = cls(layout, disk, FormatMark(disk, layout, schema, upgrades or {}), on_lock)
+        store = cls(
+            layout,
+            disk,
+            FormatMark(disk, layout, schema, UPGRADES if upgrades is None else upgrades),
+            on_lock,
+        )
         try:
             store._begin()
         except BaseException:
@@ -87,13 +97,14 @@ class Store:
         with self._lock.held():
             self._on_lock()
             alone = self._in_use.try_acquire()
-            self._mark.create_or_upgrade()
+            self._mark.create_or_judge()
             write_guides(self.disk, self.layout)
             if alone:
                 # After a power cut the readable files may lack what was written to them since they were synced.
                 self._recover()
             else:
                 self._catch_up()
+            self._mark.upgrade()
             self._in_use.share()
 
     def close(self) -> None:
@@ -158,6 +169,20 @@ class Store:
                 f"a write is in the journal of {self.layout.root}, but cannot be shown in its files ({exc}): it "
                 "takes effect as soon as it can"
             ) from exc
+
+    def removed(self) -> AbstractSet[str]:
+        """The documents that were removed since the last checkpoint; under the lock."""
+        now = self.position
+        journal = self._journals.open(now.generation)
+        if self._removed_until[0] != now.generation:
+            self._removed_until, self._removed = (now.generation, journal.start()), set()
+        for write in journal.writes_between(self._removed_until[1], now.end):
+            if isinstance(write, FileRemoval):
+                self._removed.add(write.file)
+            else:
+                self._removed.discard(write.file)
+        self._removed_until = (now.generation, now.end)
+        return self._removed
 
     def writes_since(self, position: Position) -> list[Write]:
         """What was written after a position of the same generation; under the lock."""
@@ -245,16 +270,16 @@ class Store:
         found = self._shared.read() or _NOWHERE
         self.forget()
         present = self._journals.generations()
-        written: set[str] = set()
+        written: list[Write] = []
         reusable = len(present) == 1
         for generation in present:
             journal = self._journals.open(generation)
             redone = redo(journal, journal.start(), self.files, self.layout)
             if redone.damaged:
                 self._keep_damaged(journal)
-            written |= redone.files
+            written += redone.writes
             reusable = reusable and 0 < journal.start() == redone.end
-        self.files.sync(written)
+        self._sync_written(written)
         newest = max([found.generation, *present])
         position = Position(found.counter + found.counter % 2, newest, 0, found.epoch + 1)
         if reusable:
@@ -271,13 +296,32 @@ class Store:
 
     def _sync_readable(self, journal: Journal) -> None:
         """Sync all files that the journal names."""
-        written = {write.file for write in journal.writes_between(journal.start(), self.position.end)}
+        writes = list(journal.writes_between(journal.start(), self.position.end))
+        if self.files.vanished(writes):
+            self._write_again(journal)
         try:
-            self.files.sync(written)
+            self._sync_written(writes)
         except OSError:
             # A second sync would report success without having written what the first one lost.
             self._publish(self.position._replace(suspect=True))
             raise
+
+    def _sync_written(self, writes: Sequence[Write]) -> None:
+        """Bring the manifests up to date with what was written, and make all of it durable."""
+        update_manifests(self.disk, self.layout, writes, f"{self.layout.temporary}/manifest")
+        self.files.sync({write.file for write in writes})
+
+    def _write_again(self, journal: Journal) -> None:
+        """Write what the journal has once more, because somebody removed files that it was written to."""
+        _log.error(
+            "files of the store in %s were removed while it is in use; what can be is restored",
+            self.layout.root,
+        )
+        position = self.position
+        self.forget()
+        self._publish(position._replace(counter=position.counter + 1))
+        redo(journal, journal.start(), self.files, self.layout, position.end)
+        self._publish(position._replace(counter=position.counter + 2, epoch=position.epoch + 1))
 
     def _keep_damaged(self, journal: Journal) -> None:
         """Keep a copy of a damaged journal for people to look at; ``check`` reports it while it is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, typed_options
 from oacp_storage_engine import EngineStorage
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class RedisStorage(EngineStorage):
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
 
+    @typed_options
     def __init__(
         self,
         redis_url: str = "redis://localhost:6379",

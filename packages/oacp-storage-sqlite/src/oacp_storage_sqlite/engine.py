@@ -152,7 +152,7 @@ class SQLiteEngine(Engine):
         place = self._writer.find_agent(connection, agent) if begin else None
         erased = Erased()
         if place is not None:
-            self._writer.forget_agent(agent)
+            self._writer.forget()
             erased = hide(connection, place, hashed)
         return erased._replace(more=sweep(connection, hashed, limit))
 

@@ -88,7 +88,7 @@ class JobConnection(aiosqlite.Connection):
         if self._pid != os.getpid():
             self._connection = None
         elif self._running:
-            self._put(_Reply(None), self._discard_unused)
+            self._put(self._discard_unused)
             self._end_thread()
 
     # --- forks --------------------------------------------------------------------------------------------
@@ -127,40 +127,74 @@ class JobConnection(aiosqlite.Connection):
     def _queue(self, function: Callable[[], T]) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(_Reply(loop, future), function)
+        self._put(_Once(self, function, loop, future))
         return future
 
-    def _put(self, reply: _Reply, function: Callable[[], object]) -> None:
-        queue: Any = self._tx  # typed for futures; _Reply stands for one
-        queue.put_nowait((reply, function))
+    def _put(self, function: Callable[[], object]) -> None:
+        queue: Any = self._tx  # typed for futures; _NOBODY stands for one
+        queue.put_nowait((_NOBODY, function))
 
     def _end_thread(self) -> None:
         self._running = False
         if hasattr(self, "_thread"):
-            self._put(_Reply(None), lambda: STOP)
+            self._put(lambda: STOP)
         else:  # before aiosqlite 0.22
             queue: Any = self._tx
             queue.put_nowait(STOP)
 
 
-class _Reply:
-    """What aiosqlite's thread takes for a future: it delivers into a loop that may have ended meanwhile.
+class _Once:
+    """A function that is called once, in the thread, and whose outcome goes to a future of the loop.
 
-    With a plain future the thread would die of ``RuntimeError: Event loop is closed``, and print it.
+    aiosqlite's thread keeps what it called last until the next call. It shall keep the connection, so that one which
+    nobody closed is not collected, but not all that was written or read. The loop may have ended meanwhile, of which
+    the thread must not die.
     """
 
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_connection", "_content")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop | None, future: asyncio.Future[Any] | None = None
+        self,
+        connection: JobConnection,
+        function: Callable[[], Any],
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
     ) -> None:
-        self._loop = loop
-        self._future = future
+        self._connection = connection
+        self._content = [(function, loop, future)]
 
-    def get_loop(self) -> _Reply:
+    def __call__(self) -> None:
+        function, loop, future = self._content.pop()
+        try:
+            result = function()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it belongs to the caller
+            _deliver(loop, future, future.set_exception, exc)
+        else:
+            _deliver(loop, future, future.set_result, result)
+
+
+def _deliver(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Any],
+    settle: Callable[[Any], None],
+    outcome: object,
+) -> None:
+    def unless_given_up() -> None:
+        if not future.done():
+            settle(outcome)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(unless_given_up)
+
+
+class _Nobody:
+    """What aiosqlite's thread takes for a future to deliver to; ``_Once`` delivers itself."""
+
+    def get_loop(self) -> _Nobody:
         return self
 
-    def call_soon_threadsafe(self, deliver: Callable[..., None], _: object, outcome: object) -> None:
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(deliver, self._future, outcome)
+    def call_soon_threadsafe(self, *_: object) -> None:
+        pass
+
+
+_NOBODY = _Nobody()

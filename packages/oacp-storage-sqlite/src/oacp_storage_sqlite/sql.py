@@ -26,7 +26,15 @@ KNOWN = "SELECT sequence, body FROM oacp_interactions WHERE id = ? AND agent = ?
 RECORD = "sequence, id, at_us, crc, body"
 FIND = f"SELECT {RECORD} FROM oacp_interactions WHERE id = ? AND agent = ?"  # noqa: S608 - columns only
 
-PUT_DOCUMENT = (
+ADD_DOCUMENT = (
+    "INSERT INTO oacp_documents (agent, kind, key, version, at_us, crc, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))"
+)
+CHANGE_DOCUMENT = (
+    "UPDATE oacp_documents SET version = ?, at_us = ?, crc = ?, body = CAST(? AS TEXT) WHERE position = ?"
+)
+FIND_DOCUMENT = "SELECT position, version FROM oacp_documents WHERE agent = ? AND kind = ? AND key = ?"
+DOCUMENT = (
     "INSERT INTO oacp_documents (agent, kind, key, version, at_us, crc, body) "
     "VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT)) ON CONFLICT (agent, kind, key) DO UPDATE SET "
     "version = excluded.version, at_us = excluded.at_us, crc = excluded.crc, body = excluded.body"
@@ -41,13 +49,15 @@ DOCUMENTS = (
     "ORDER BY key LIMIT ?"
 )
 
-PUT_SYSTEM = (
+ADD_SYSTEM = (
     "INSERT INTO oacp_system (namespace, key, version, at_us, crc, body) "
-    "VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT)) ON CONFLICT (namespace, key) DO UPDATE SET "
-    "version = excluded.version, at_us = excluded.at_us, crc = excluded.crc, body = excluded.body"
+    "VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
 )
-REMOVE_SYSTEM = "DELETE FROM oacp_system WHERE namespace = ? AND key = ?"
-SYSTEM_VERSION = "SELECT version FROM oacp_system WHERE namespace = ? AND key = ?"
+CHANGE_SYSTEM = (
+    "UPDATE oacp_system SET version = ?, at_us = ?, crc = ?, body = CAST(? AS TEXT) WHERE position = ?"
+)
+FIND_SYSTEM = "SELECT position, version FROM oacp_system WHERE namespace = ? AND key = ?"
+DELETE_SYSTEM = "DELETE FROM oacp_system WHERE position = ?"
 SYSTEM = "SELECT key, version, at_us, crc, body FROM oacp_system WHERE namespace = ? AND key = ?"
 SYSTEMS = "SELECT {columns} FROM oacp_system WHERE namespace = ? AND key {above} CAST(? AS TEXT) ORDER BY key LIMIT ?"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, redact_url, typed_options
 from oacp_storage_engine import EngineStorage
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class SQLiteStorage(EngineStorage):
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
     relative_urls: ClassVar[bool] = True
 
+    @typed_options
     def __init__(
         self,
         database_path: str | os.PathLike[str] = "oacp.db",
@@ -54,8 +55,6 @@ class SQLiteStorage(EngineStorage):
             raise StorageConfigError(f"pool_size must be at least 1, not {pool_size}")
         if not cache_size:
             raise StorageConfigError("cache_size must not be 0: give pages, or KiB as a negative number")
-        if durability not in ("full", "normal"):
-            raise StorageConfigError(f"durability must be 'full' or 'normal', not {durability!r}")
         self._pool_size = pool_size
         self._wal = enable_wal_mode
         self._cache_size = cache_size
@@ -71,24 +70,26 @@ class SQLiteStorage(EngineStorage):
 
         base, _, query = url.partition("?")
         rest = base.partition("://")[2]
+        shown = redact_url(url)
         if query:
+            names = ", ".join(repr(part.partition("=")[0]) for part in query.split("&"))
             raise StorageConfigError(
-                f"the URL {url!r} has options that SQLiteStorage does not know: {query}; they are "
+                f"the URL {shown} has options that SQLiteStorage does not know: {names}; its options are "
                 "pool_size, enable_wal_mode, cache_size, auto_vacuum, durability, namespace, coerce and timeout"
             )
         if not rest.startswith("/"):
             raise StorageConfigError(
-                f"the URL {url!r} names a host, and SQLite has none: write sqlite:///relative/path.db with three "
+                f"the URL {shown} names a host, and SQLite has none: write sqlite:///relative/path.db with three "
                 "slashes, or sqlite:////absolute/path.db with four"
             )
         if "database_path" in options:
             raise StorageConfigError(
-                f"the URL {url!r} names the database already; leave out the option database_path"
+                f"the URL {shown} names the database already; leave out the option database_path"
             )
         try:
             path = unquote(rest[1:], errors="strict")
         except UnicodeDecodeError:
-            raise StorageConfigError(f"the URL {url!r} is not percent-encoded UTF-8") from None
+            raise StorageConfigError(f"the URL {shown} is not percent-encoded UTF-8") from None
         return cls(path, **options)
 
     async def missing_store(self) -> str | None:

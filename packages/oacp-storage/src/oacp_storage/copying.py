@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from oacp_storage.damaged import Damages, Tell, readable, stop, undamaged, undamaged_documents
 from oacp_storage.exporting import all_agents
-from oacp_storage_core import Document, Interaction, Storage
+from oacp_storage_core import CorruptDataError, Document, Interaction, Storage
 
 _T = TypeVar("_T")
 _Record = Interaction | Document
@@ -23,7 +25,6 @@ _Record = Interaction | Document
 _BATCH_INTERACTIONS = 2_000
 _BATCH_BYTES = 1024 * 1024
 _AGENTS_AT_ONCE = 16
-_DOCUMENTS_AT_ONCE = 20
 
 SHOWN = 20
 """How many differences are kept in words; all are counted."""
@@ -31,11 +32,12 @@ SHOWN = 20
 
 @dataclass
 class CopySummary:
-    """How much the source has: all of it is in the target now."""
+    """How much is in the target now; ``left_out`` is what the source has besides, and cannot be read."""
 
     agents: int = 0
     interactions: int = 0
     documents: int = 0
+    left_out: Damages = field(default_factory=Damages)
 
 
 @dataclass
@@ -55,21 +57,28 @@ class Comparison:
 
 
 async def copy_storage(
-    source: Storage, target: Storage, *, progress: Callable[[CopySummary], None] = lambda _: None
+    source: Storage,
+    target: Storage,
+    *,
+    skip_damaged: bool = False,
+    progress: Callable[[CopySummary], None] = lambda _: None,
 ) -> CopySummary:
     """Copy interactions, states, learning data and system state; what is there already is passed over.
 
     Agents of the target that the source does not have stay; documents are replaced. An agent of which retention
-    has left nothing has nothing to be copied. ``progress`` is called after each agent.
-    Raises ``DuplicateIdError`` where the target has a log of its own for an agent, and
-    ``UnsupportedOperationError`` where a storage lacks what is needed (IMPORT in the target).
+    has left nothing has nothing to be copied. ``skip_damaged`` leaves out what cannot be read, and tells of it in
+    the summary, as it does of what an earlier copy left out. ``progress`` is called after each agent.
+    Raises ``CorruptDataError`` for a damaged record that is not to be left out, ``DuplicateIdError`` where the
+    target has a log of its own for an agent, and ``UnsupportedOperationError`` where a storage lacks what is needed
+    (IMPORT in the target).
     """
     summary = CopySummary()
+    tell: Tell = summary.left_out if skip_damaged else stop
     turns = asyncio.Semaphore(_AGENTS_AT_ONCE)
 
     async def copy_one(agent_id: str) -> None:
         try:
-            await _copy_agent(source, target, agent_id, summary)
+            await _copy_agent(source, target, agent_id, summary, tell)
             progress(summary)
         finally:
             turns.release()
@@ -81,21 +90,26 @@ async def copy_storage(
                 group.create_task(copy_one(agent_id))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    async for document in _system_state(source):
+    async for document in undamaged_documents(source.list_system_state, tell):
         await target.import_system_state(document)
         summary.documents += 1
     return summary
 
 
-async def _copy_agent(source: Storage, target: Storage, agent_id: str, summary: CopySummary) -> None:
+async def _copy_agent(
+    source: Storage, target: Storage, agent_id: str, summary: CopySummary, tell: Tell
+) -> None:
     # The state is read before the log, and stored after it: what a state speaks of is in the log.
-    state = await source.get_agent_state_document(agent_id)
-    after = await _common_head(source, target, agent_id)
-    copied_before = await source.count_interactions(agent_id, before=after + 1)
-    summary.interactions += copied_before
+    state = await readable(source.get_agent_state_document(agent_id), tell)
+    after = await _common_head(source, target, agent_id, tell)
+    there = await target.count_interactions(agent_id, before=after + 1)
+    missing = await source.count_interactions(agent_id, before=after + 1) - there
+    if missing > 0:
+        summary.left_out.note(f"{missing:,} of agent {agent_id!r} that an earlier copy left out", missing)
+    summary.interactions += there
     batch: list[Interaction] = []
     size = 0
-    async for interaction in source.iter_interactions(agent_id, after=after):
+    async for interaction in undamaged(source.iter_interactions(agent_id, after=after), tell):
         batch.append(interaction)
         size += len(msgspec.json.encode(interaction.data))
         if size >= _BATCH_BYTES or len(batch) >= _BATCH_INTERACTIONS:
@@ -105,16 +119,21 @@ async def _copy_agent(source: Storage, target: Storage, agent_id: str, summary: 
     await target.import_records(agent_id, interactions=batch, state=state)
     summary.interactions += len(batch)
     summary.documents += state is not None
-    async for document in _learning_data(source, agent_id):
+    async for document in undamaged_documents(partial(source.list_learning_data, agent_id), tell):
         await target.import_records(agent_id, learning=[document])
         summary.documents += 1
     summary.agents += 1
 
 
-async def _common_head(source: Storage, target: Storage, agent_id: str) -> int:
+async def _common_head(source: Storage, target: Storage, agent_id: str, tell: Tell) -> int:
     """The sequence up to which an earlier run has copied the agent's log, 0 when there is nothing to rely on."""
     async for last in target.iter_interactions(agent_id, reverse=True, limit=1):
-        if _bytes(await source.get_interaction(agent_id, last.id)) == _bytes(last):
+        try:
+            original = await source.get_interaction(agent_id, last.id)
+        except CorruptDataError as exc:
+            tell(exc)
+            return last.sequence if exc.sequence == last.sequence else 0
+        if _bytes(original) == _bytes(last):
             return last.sequence
     return 0
 
@@ -125,7 +144,9 @@ async def compare_storages(one: Storage, other: Storage) -> Comparison:
     async for names in _joined(all_agents(one), all_agents(other), key=str):
         result.agents += 1
         await _compare_agent(one, other, names[0] or names[1] or "", result)
-    async for pair in _joined(_system_state(one), _system_state(other), key=_key):
+    async for pair in _joined(
+        *(undamaged_documents(side.list_system_state, stop) for side in (one, other)), key=_key
+    ):
         result.documents += 1
         _note(result, f"system state {_name(pair)!r}", *pair)
     return result
@@ -143,7 +164,8 @@ async def _compare_agent(one: Storage, other: Storage, agent_id: str, result: Co
     if states != (None, None):
         result.documents += 1
         _note(result, f"state of agent {agent_id!r}", *states)
-    async for documents in _joined(_learning_data(one, agent_id), _learning_data(other, agent_id), key=_key):
+    learned = (undamaged_documents(partial(side.list_learning_data, agent_id), stop) for side in (one, other))
+    async for documents in _joined(*learned, key=_key):
         result.documents += 1
         _note(result, f"learning data {_name(documents)!r} of agent {agent_id!r}", *documents)
 
@@ -179,22 +201,6 @@ async def _joined(
         else:
             yield one, other
             one, other = await anext(left, None), await anext(right, None)
-
-
-async def _learning_data(storage: Storage, agent_id: str) -> AsyncIterator[Document]:
-    after: str | None = None
-    while page := await storage.list_learning_data(agent_id, after=after, limit=_DOCUMENTS_AT_ONCE):
-        for document in page:
-            yield document
-        after = page[-1].key
-
-
-async def _system_state(storage: Storage) -> AsyncIterator[Document]:
-    after: str | None = None
-    while page := await storage.list_system_state(after=after, limit=_DOCUMENTS_AT_ONCE):
-        for document in page:
-            yield document
-        after = page[-1].key
 
 
 def _key(document: Document) -> str:

@@ -11,23 +11,20 @@ from tempfile import mkstemp
 from typing import BinaryIO
 
 from oacp_storage.compression import compressed
+from oacp_storage.damaged import Damages, undamaged
 from oacp_storage.interchange import format_line
-from oacp_storage_core import CorruptDataError, Storage
-
-SHOWN = 20
-"""How many damaged interactions are kept with their reasons; all are counted."""
+from oacp_storage_core import Storage
 
 _PAGE = 200
 
 
 @dataclass
 class ExportSummary:
-    """What was exported. ``damaged`` interactions cannot be read and were left out; ``reasons`` has the first."""
+    """What was exported. ``damaged`` interactions cannot be read and were left out."""
 
     agents: int = 0
     interactions: int = 0
-    damaged: int = 0
-    reasons: list[str] = field(default_factory=list)
+    damaged: Damages = field(default_factory=Damages)
 
 
 async def export_lines(
@@ -44,19 +41,9 @@ async def export_lines(
     summary = ExportSummary()
     names = all_agents(storage) if agents is None else _in_order(agents)
     async for agent_id in names:
-        history = storage.iter_interactions(agent_id)
-        while True:
-            try:
-                interaction = await anext(history)
-            except StopAsyncIteration:
-                break
-            except CorruptDataError as exc:
-                summary.damaged += 1
-                if len(summary.reasons) < SHOWN:
-                    summary.reasons.append(str(exc))
-            else:
-                target.write(format_line(interaction))
-                summary.interactions += 1
+        async for interaction in undamaged(storage.iter_interactions(agent_id), summary.damaged):
+            target.write(format_line(interaction))
+            summary.interactions += 1
         summary.agents += 1
         progress(summary)
     return summary

@@ -81,14 +81,13 @@ async def import_lines(
         found = window.malformed
         try:
             async with asyncio.TaskGroup() as group:
-                for agent_id, batch in window.batches.items():
-                    group.create_task(_store(storage, agent_id, batch, summary, found))
+                for agent_id in list(window.batches):  # each batch is held by its task alone
+                    group.create_task(_store(storage, agent_id, window.batches.pop(agent_id), summary, found))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         summary.lines += window.lines
         summary.malformed += len(found)
         summary.reasons += sorted(found)[: SHOWN - len(summary.reasons)]
-        window.batches.clear()  # the next window is filled while this one is still in a variable
         progress(summary)
         if strict and found:
             break

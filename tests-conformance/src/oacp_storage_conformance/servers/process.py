@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_LEFTOVERS = Path(__file__).with_name("leftovers.py")
 _START_SECONDS = 60.0
 
 
@@ -55,6 +57,24 @@ def free_port() -> int:
         return port
 
 
+def temporary_directory(prefix: str) -> Path:
+    """A new directory that does not outlive this process, however that ends."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    pipe = _leftovers(os.getpid()).stdin
+    if pipe is not None:
+        pipe.write(json.dumps(str(directory)) + "\n")
+        pipe.flush()
+    return directory
+
+
+@functools.cache
+def _leftovers(_pid: int) -> subprocess.Popen[str]:
+    """The process that deletes what this one leaves; in a session of its own, so that no signal for us ends it."""
+    return subprocess.Popen(
+        [sys.executable, "-I", str(_LEFTOVERS)], stdin=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
 class ServerProcess:
     """One server process with a directory of its own, which goes away with it.
 
@@ -63,7 +83,7 @@ class ServerProcess:
 
     def __init__(self, name: str, *, unprivileged: bool = False) -> None:
         self.name = name
-        self.directory = Path(tempfile.mkdtemp(prefix=f"oacp-{name}-"))
+        self.directory = temporary_directory(f"oacp-{name}-")
         self.log = self.directory / "server.log"
         self.identity = _nobody() if unprivileged and os.geteuid() == 0 else None
         if self.identity is not None:
@@ -86,6 +106,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         first_line = self._supervisor.stdout.readline() if self._supervisor.stdout else ""
         if not first_line.strip():

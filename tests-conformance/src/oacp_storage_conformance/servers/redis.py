@@ -69,7 +69,11 @@ class RedisServer:
         argv = [str(self._program), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--dir", str(self._process.directory), "--appendonly", "yes", "--appendfsync", "always"]
         argv += ["--protected-mode", "no", *self._options]
-        self._process.start(argv, lambda: command(self.port, "PING").startswith(("+PONG", "-NOAUTH")))
+        try:
+            self._process.start(argv, lambda: command(self.port, "PING").startswith(("+PONG", "-NOAUTH")))
+        except RuntimeError:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,19 +31,17 @@ def main() -> int:
             **identity,
         )
     print(server.pid, flush=True)  # noqa: T201 - the answer to the session
-    threading.Thread(target=_kill_at_end_of_input, args=(server, plan["directory"]), daemon=True).start()
+    threading.Thread(target=_kill_at_end_of_input, args=(server,), daemon=True).start()
     return server.wait()
 
 
-def _kill_at_end_of_input(server: subprocess.Popen[bytes], directory: str) -> None:
-    """The session has ended without ending its server: kill it, and delete what it left."""
+def _kill_at_end_of_input(server: subprocess.Popen[bytes]) -> None:
+    """The session has ended without ending its server: kill it, which ends this process too."""
     while os.read(0, 1024):
         pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGCONT)
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

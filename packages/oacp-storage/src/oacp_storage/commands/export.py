@@ -13,7 +13,7 @@ from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import ExportSummary, export_lines, has_agent, replaced
 from oacp_storage.parameters import STREAM, StorageArgument
-from oacp_storage.screen import counted, progress_bar, visible
+from oacp_storage.screen import counted, progress_bar, tell_of_damage
 from oacp_storage_core import Storage
 
 
@@ -42,17 +42,12 @@ def export(
     if file != "-" and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
         raise Stop(f"{file} cannot be written: it is a directory, or lies in none", Status.USAGE)
     summary = asyncio.run(_export(storage, file, agent))
-    for reason in summary.reasons:
-        sys.stderr.write(f"damaged, left out: {visible(reason)}\n")
-    if summary.damaged > len(summary.reasons):
-        sys.stderr.write(
-            f"... and {counted(summary.damaged - len(summary.reasons), 'more damaged interaction')}\n"
-        )
+    tell_of_damage(summary.damaged)
     sys.stderr.write(
         f"{counted(summary.interactions, 'interaction')} of {counted(summary.agents, 'agent')}"
         + (f" written to {file}\n" if file != "-" else "\n")
     )
-    return Status.FOUND if summary.damaged else Status.OK
+    return Status.FOUND if summary.damaged.count else Status.OK
 
 
 async def _export(source: str | None, file: str, agents: list[str] | None) -> ExportSummary:

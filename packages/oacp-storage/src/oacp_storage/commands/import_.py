@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oacp_storage.exits import Status
+from oacp_storage.heap import give_back_large_blocks
 from oacp_storage.importing import ImportSummary, import_lines
 from oacp_storage.lines import Input, open_input
 from oacp_storage.parameters import STREAM, TargetStorage
@@ -37,6 +38,7 @@ def import_(
     it was. Malformed lines are reported and left out; the exit status is then 1.
     """
     begun = time.monotonic()
+    give_back_large_blocks()
     with open_input(file) as source:
         summary = asyncio.run(_import(source, to, strict))
     for number, reason in summary.reasons:

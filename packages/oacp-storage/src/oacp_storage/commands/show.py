@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from oacp_storage.damaged import Damages, readable, undamaged, undamaged_documents
 from oacp_storage.existing import open_existing
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import has_agent
@@ -30,24 +33,22 @@ def show(
 ) -> int:
     """Show an agent: its newest interactions, state and learning data.
 
-    Long payloads are cut; --json prints everything as one object.
+    Long payloads are cut; --json prints everything as one object. What is damaged is named in its place; the exit
+    status is then 1.
     """
-    asyncio.run(_show(agent, storage, last, as_json))
-    return Status.OK
+    described = asyncio.run(_show(agent, storage, last))
+    text = json.dumps(described, indent=2) if as_json else "\n".join(_in_words(described))
+    sys.stdout.write(f"{text}\n")
+    return Status.FOUND if described["damaged"] else Status.OK
 
 
-async def _show(agent_id: str, source: str | None, last: int, as_json: bool) -> None:
+async def _show(agent_id: str, source: str | None, last: int) -> dict[str, Any]:
     async with open_existing(source) as storage:
         if Capability.AGENTS not in storage.capabilities:
-            described = await _describe_plainly(storage, agent_id, last)
-        elif await has_agent(storage, agent_id):
-            described = await _describe(storage, agent_id, last)
-        else:
-            raise Stop(f"the storage has no agent {agent_id!r}", Status.USAGE)
-    if as_json:
-        sys.stdout.write(json.dumps(described, indent=2) + "\n")
-        return
-    sys.stdout.write("\n".join(_in_words(described)) + "\n")
+            return await _describe_plainly(storage, agent_id, last)
+        if await has_agent(storage, agent_id):
+            return await _describe(storage, agent_id, last)
+        raise Stop(f"the storage has no agent {agent_id!r}", Status.USAGE)
 
 
 def _in_words(described: dict[str, Any]) -> list[str]:
@@ -62,13 +63,22 @@ def _in_words(described: dict[str, Any]) -> list[str]:
     for one in described["interactions"]:
         title = f"#{one['sequence']}  {one['timestamp']}  {visible(one['id'])}" if "id" in one else "-"
         lines += ["", title, _payload(one["interaction"])]
+    lines += [line for reason in described["damaged"] for line in ("", f"damaged: {visible(reason)}")]
     return lines
 
 
 async def _describe(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
-    newest = [one async for one in storage.iter_interactions(agent_id, reverse=True, limit=last)]
-    state = await storage.get_agent_state_document(agent_id)
-    learning = await storage.list_learning_data(agent_id, limit=_LEARNING + 1)
+    damages = Damages()
+    history = storage.iter_interactions(agent_id, reverse=True, limit=last)
+    newest = [one async for one in undamaged(history, damages)]
+    state = await readable(storage.get_agent_state_document(agent_id), damages)
+    learning: list[Document] = []
+    listed = undamaged_documents(partial(storage.list_learning_data, agent_id), damages)
+    async with aclosing(listed) as documents:
+        async for document in documents:
+            learning.append(document)
+            if len(learning) > _LEARNING:
+                break
     return {
         "agent_id": agent_id,
         "count": await storage.count_interactions(agent_id),
@@ -84,7 +94,13 @@ async def _describe(storage: Storage, agent_id: str, last: int) -> dict[str, Any
             }
             for one in reversed(newest)
         ],
+        "damaged": [*damages.reasons, *_more(damages)],
     }
+
+
+def _more(damages: Damages) -> list[str]:
+    more = damages.count - len(damages.reasons)
+    return [f"... and {counted(more, 'more damaged record')}"] if more else []
 
 
 async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
@@ -98,6 +114,7 @@ async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[
         "learning": [],
         "more_learning": False,
         "interactions": [{"interaction": one} for one in interactions],
+        "damaged": [],
     }
 
 

@@ -1,12 +1,9 @@
-"""Real agent traffic through the store and back, and what a call costs when a history is long."""
+"""What a call costs when a history is long, and that the README speaks true."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import re
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +13,9 @@ import redis
 from oacp_storage_conformance.servers import RedisServer
 from oacp_storage_redis import RedisStorage
 
-TRAFFIC = Path(__file__).parents[3].parent / "shared" / "data" / "interactions.jsonl.gz"
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LONG = int(os.environ.get("OACP_TEST_REDIS_HISTORY", "100000"))
 """How long the long history is; 1000000 takes some minutes."""
-
-
-@pytest.mark.skipif(not TRAFFIC.exists(), reason=f"the recorded traffic is not at {TRAFFIC}")
-@pytest.mark.asyncio
-async def test_all_of_the_traffic_comes_back_as_it_was(oacp_redis_server: RedisServer) -> None:
-    of_agent: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with gzip.open(TRAFFIC, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            of_agent[row["agent_id"]].append(row["interaction"])
-    async with RedisStorage(oacp_redis_server.url, namespace="traffic") as storage:
-        for agent, interactions in of_agent.items():
-            await storage.store_interactions(agent, interactions)
-        listed = await storage.list_agents(limit=10_000)
-        assert listed == sorted(of_agent)
-        for agent, interactions in of_agent.items():
-            found = [one async for one in storage.iter_interactions(agent)]
-            assert [one.sequence for one in found] == list(range(1, len(interactions) + 1))
-            assert list(map(json.dumps, (one.data for one in found))) == list(map(json.dumps, interactions))
-        cicero = next(agent for agent, rows in of_agent.items() if rows[0]["source"] == "cicero")
-        orders = [one.data async for one in storage.iter_interactions(cicero, where={"type": "order"})]
-        assert orders == [one for one in of_agent[cicero] if one["type"] == "order"]
 
 
 def spent(client: Any) -> float:
