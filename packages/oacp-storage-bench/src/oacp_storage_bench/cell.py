@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from oacp_storage_bench.measure import Sample
 from oacp_storage_bench.results import Row
+
+HEAVY_ROUNDS = 3
 
 Measure = Callable[[float], Awaitable[Sample]]
 """Measures for about so many seconds."""
@@ -14,11 +16,20 @@ Measure = Callable[[float], Awaitable[Sample]]
 
 @dataclass
 class Cell:
-    """A row to be filled, and how. ``failure`` says why it is measured no longer."""
+    """A row to be filled, and how.
+
+    ``heavy`` ones start processes or take long: they are measured in the first ``HEAVY_ROUNDS`` only. ``failure``
+    says why it is measured no longer.
+    """
 
     row: Row
     measure: Measure
+    heavy: bool = False
     failure: str | None = None
+
+    def is_due(self, number: int) -> bool:
+        """Whether it is measured in that round; in round 0 nothing is kept."""
+        return self.failure is None and (not self.heavy or 1 <= number <= HEAVY_ROUNDS)
 
     def take(self, sample: Sample) -> None:
         """Add what a round found."""
@@ -32,10 +43,3 @@ class Cell:
         ):
             if found is not None:
                 figures.append(found)
-
-
-@dataclass
-class Group:
-    """Cells that are measured one right after the other, because they are compared with each other."""
-
-    cells: list[Cell] = field(default_factory=list)

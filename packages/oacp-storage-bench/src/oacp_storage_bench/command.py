@@ -52,7 +52,7 @@ def bench(
     against
         What to measure beside each storage: raw (the bare driver) and peers (other libraries, where installed).
     profile
-        quick: 3 rounds and histories up to 100,000. full: 5 longer rounds and up to 1,000,000.
+        quick: five short rounds and histories up to 100,000. full: longer ones and up to 1,000,000.
     only
         Only these workloads, divided by commas: appends, sizes, batches, documents, histories, turns, watching,
         replay, memory, processes, starting.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sqlite3
 import statistics
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -50,7 +51,8 @@ def machine(directory: Path) -> Machine:
 
 def versions() -> dict[str, str]:
     """Python and what is installed of ours and of the drivers."""
-    found = {"Python": f"{platform.python_implementation()} {platform.python_version()}"}
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    found = {"Python": python, "SQLite": sqlite3.sqlite_version}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -31,6 +31,7 @@ def draw(report: Report, path: Path) -> None:
             _bars(one_caller, _rows(report, storage.label, "1"), f"{storage.label}: 1 caller")
             _bars(many, _rows(report, storage.label, "64"), f"{storage.label}: 64 callers")
             _by_callers(growth, report, storage.label)
+        axes[0][2].legend(frameon=False, fontsize=8, loc="lower right")  # the same in all of them
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -83,12 +84,12 @@ def _name(row: Row) -> str:
     if row.side == "ours":
         return "oacp-storage"
     return (
-        f"{row.who.partition(' ')[0]}, {row.what.removeprefix('append, ')}" if row.side == "raw" else row.who
+        f"{row.who.partition(',')[0]}, {row.what.removeprefix('append, ')}" if row.side == "raw" else row.who
     )
 
 
 def _by_callers(axes: Any, report: Report, label: str) -> None:
-    axes.set_title(f"{label}: by callers", loc="left", fontweight="bold")
+    axes.set_title("by callers", loc="left", fontweight="bold")
     rows = [row for row in report.of(label) if row.key.startswith("append.callers.")]
     rows.sort(key=_callers)
     places = range(len(rows))
@@ -103,7 +104,6 @@ def _by_callers(axes: Any, report: Report, label: str) -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("callers at once")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def _callers(row: Row) -> int:

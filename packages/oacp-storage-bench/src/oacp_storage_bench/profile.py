@@ -1,4 +1,4 @@
-"""Profiles: how much is measured. ``quick`` takes some minutes for each storage, ``full`` may take an hour."""
+"""Profiles: how much is measured. ``quick`` takes some minutes for each storage, ``full`` many more."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 class Profile(NamedTuple):
     """How much is measured.
 
-    ``rounds`` over all rows; ``seconds`` that each row is measured in each round; ``histories`` are the lengths of the
-    logs that reads and appends are measured at; ``batch`` the interactions of one batch; ``watched`` the deliveries
-    that are timed; ``replayed`` the most lines of a file that are replayed; ``streamed`` the interactions streamed
-    when memory is measured; ``starts`` how often starting is measured; ``warm_up`` the seconds that the disk is written
-    before, and left alone after.
+    ``rounds`` over all rows (of which heavy ones take part in three); ``seconds`` that each row is measured in each
+    round; ``histories`` are the lengths of the logs that reads and appends are measured at; ``batch`` the interactions
+    of one batch; ``watched`` the deliveries that are timed; ``replayed`` the most lines of a file that are replayed;
+    ``streamed`` the interactions streamed when memory is measured; ``starts`` how often starting is measured;
+    ``warm_up`` the seconds that the disk is written before, and left alone after.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Profile(NamedTuple):
 
 QUICK = Profile(
     name="quick",
-    rounds=3,
-    seconds=0.6,
+    rounds=5,
+    seconds=0.4,
     callers=(1, 16, 64, 256),
     sizes=(100, 10_000),
     histories=(0, 1_000, 100_000),

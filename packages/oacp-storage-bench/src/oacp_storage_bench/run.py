@@ -105,7 +105,7 @@ async def _measure(subjects: Sequence[Subject], plan: Plan, say: Say) -> list[Ro
         seconds = plan.profile.seconds * (_BRIEF if number == 0 else 1)
         for one, group in _turned(groups, number):
             for cell in group:
-                if cell.failure is None:
+                if cell.is_due(number):
                     place = f"round {number} of {plan.profile.rounds}" if number else "trying"
                     say(f"{place}: {one.facts.label}, {cell.row.who}, {cell.row.what}")
                     await _take(one, cell, seconds, keep=number > 0)

@@ -58,12 +58,13 @@ class Subject:
         *,
         unit: Unit = "a second",
         against: Iterable[str] = (),
+        heavy: bool = False,
     ) -> Cell:
         """A cell of the storage."""
         facts = self.facts
         row = Row(facts.label, workload, key, what, "ours", facts.backend, unit, facts.durability, "")
         row.against = list(against)
-        return Cell(row, measure)
+        return Cell(row, measure, heavy)
 
     def of_raw(self, raw: Raw, workload: str, key: str, what: str, measure: Measure) -> Cell:
         """A cell of a bare driver, with the key ``raw.DRIVER.KEY``."""

@@ -27,7 +27,7 @@ DESCRIBED = "WAL, synchronous=FULL"
 class RawSqlite(Raw):
     """sqlite3 in the thread that calls it."""
 
-    name = f"sqlite3 {sqlite3.sqlite_version}, no thread"
+    name = "sqlite3, no thread"
     slug = "sqlite3"
 
     async def open(self) -> None:

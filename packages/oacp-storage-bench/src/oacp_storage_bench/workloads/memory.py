@@ -23,6 +23,7 @@ async def cells(subject: Subject) -> list[Cell]:
             f"memory of a batch of {count:,}",
             _peak(subject, {"what": "batch", "count": count}),
             unit="MB",
+            heavy=True,
         ),
         subject.ours(
             "W9",
@@ -30,6 +31,7 @@ async def cells(subject: Subject) -> list[Cell]:
             f"memory of streaming {streamed:,}",
             _peak(subject, stream),
             unit="MB",
+            heavy=True,
         ),
     ]
 

@@ -23,7 +23,11 @@ async def cells(subject: Subject) -> list[Cell]:
     for count in subject.profile.processes:
         what = f"append, {count} process{'es' * (count > 1)} of {CALLERS} callers"
         against = ["processes.1"] if count > 1 else []
-        made.append(subject.ours("W1", f"processes.{count}", what, _measure(subject, count), against=against))
+        made.append(
+            subject.ours(
+                "W1", f"processes.{count}", what, _measure(subject, count), against=against, heavy=True
+            )
+        )
     return made
 
 

@@ -22,9 +22,13 @@ async def cells(subject: Subject) -> list[Cell]:
     raws = [raw for raw in subject.raws if not raw.only_single]
     what = f"replay of {len(traffic.lines):,} lines, {traffic.size / 1e6:.1f} MB"
     made = [subject.of_raw(raw, "W8", "replay", f"{what}, commits of 64", _raw(traffic, raw)) for raw in raws]
+    for cell in made:
+        cell.heavy = True
     against = [cell.row.key for cell in made]
     made.append(
-        subject.ours("W8", "replay", f"{what}, {MANY} callers", _ours(subject, traffic), against=against)
+        subject.ours(
+            "W8", "replay", f"{what}, {MANY} callers", _ours(subject, traffic), against=against, heavy=True
+        )
     )
     return made
 

@@ -30,7 +30,7 @@ async def cells(subject: Subject) -> list[Cell]:
         return await _watched(subject, subject.target.agent(f"watched-{next(rounds)}"))
 
     what = "watch: acknowledged to delivered elsewhere"
-    return [subject.ours("W7", "watch", what, measure, unit="ms")]
+    return [subject.ours("W7", "watch", what, measure, unit="ms", heavy=True)]
 
 
 async def _watched(subject: Subject, agent: str) -> Sample:
