@@ -89,6 +89,19 @@ def test_it_ends_at_the_head_seen_with_the_first_page() -> None:
     run(main())
 
 
+async def seen_in(history: Any, most: int = 1000) -> list[int]:
+    """The sequences that an iterator gives, negative where it raises damage instead."""
+    seen: list[int] = []
+    while len(seen) < most:
+        try:
+            seen.append((await anext(history)).sequence)
+        except CorruptDataError as exc:
+            seen.append(-(exc.sequence or 0))
+        except StopAsyncIteration:
+            break
+    return seen
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_damage_is_raised_in_its_place_and_the_iteration_goes_on(reverse: bool) -> None:
     async def main() -> None:
@@ -96,20 +109,26 @@ def test_damage_is_raised_in_its_place_and_the_iteration_goes_on(reverse: bool) 
             for sequence in (1, 10, 11, 25):
                 damage_record(storage.store.tenant(), "ann", sequence, body=b'{"n":0,"even":true}')
             history = storage.iter_interactions("ann", reverse=reverse, where={"n": {"$exists": True}})
-            seen: list[int] = []
-            while True:
-                try:
-                    seen.append((await anext(history)).sequence)
-                except CorruptDataError as exc:
-                    seen.append(-(exc.sequence or 0))
-                except StopAsyncIteration:
-                    break
+            seen = await seen_in(history)
             expected = [-n if n in (1, 10, 11, 25) else n for n in range(1, 26)]
             assert seen == (expected[::-1] if reverse else expected)
             with pytest.raises(CorruptDataError):
                 await storage.get_interactions("ann", 5)
             with pytest.raises(CorruptDataError):
                 await storage.get_interaction("ann", "id-1")
+
+    run(main())
+
+
+def test_what_a_damaged_store_gives_twice_is_not_taken_for_the_log() -> None:
+    async def main() -> None:
+        async with await filled(6) as storage:
+            log = storage.store.tenant().logs["ann"]
+            log[5] = log[2]
+            assert await seen_in(storage.iter_interactions("ann")) == [1, 2, 3, 4, -2, 6]
+            assert await seen_in(storage.watch_interactions("ann", after=0), 6) == [1, 2, 3, 4, -2, 6]
+            log[5] = log[6]
+            assert await seen_in(storage.iter_interactions("ann", reverse=True)) == [6, -6, 4, 3, 2, 1]
 
     run(main())
 

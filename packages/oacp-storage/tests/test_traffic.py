@@ -149,7 +149,8 @@ def test_killed_in_the_middle_and_run_again(
             time.sleep(0.005)
         process.kill()
         assert process.wait(30) == -9
-    assert run("verify", url).out == "no damage found\n"
+    checked = run("verify", url)
+    assert (checked.err, checked.out) == ("", "no damage found\n")
     again = run("import", TRAFFIC, "--to", url)
     assert again.status == 0
     there = int(again.out.split(" already there")[0].split()[-1].replace(",", ""))
