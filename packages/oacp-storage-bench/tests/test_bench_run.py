@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from bench_samples import TINY
@@ -57,6 +60,10 @@ async def test_a_store_with_data_is_left_as_it_was(tmp_path):
         document = await storage.get_agent_state_document("alice")
         assert document is not None
         assert document.version == 1
+    with contextlib.closing(sqlite3.connect(tmp_path / "agents.db")) as connection:
+        assert connection.execute("SELECT namespace, agent_id FROM agents").fetchall() == [
+            ("default", "alice")
+        ]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 

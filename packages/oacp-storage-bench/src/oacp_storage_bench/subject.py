@@ -62,7 +62,8 @@ class Subject:
     ) -> Cell:
         """A cell of the storage."""
         facts = self.facts
-        row = Row(facts.label, workload, key, what, "ours", facts.backend, unit, facts.durability, "")
+        family = self.target.place.family
+        row = Row(facts.label, workload, key, what, "ours", family, unit, facts.durability, "")
         row.against = list(against)
         return Cell(row, measure, heavy)
 
