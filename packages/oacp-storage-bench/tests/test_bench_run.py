@@ -8,8 +8,10 @@ import sqlite3
 import pytest
 
 from bench_samples import TINY
+from oacp_storage_bench.raw.file import RawFile
 from oacp_storage_bench.run import Plan, run
-from oacp_storage_core import BackendNotFoundError, StorageConfigError, open_storage
+from oacp_storage_bench.workloads import WORKLOADS
+from oacp_storage_core import BackendNotFoundError, StorageConfigError, StorageTimeoutError, open_storage
 
 
 def plan(directory, *sources, **more):
@@ -104,3 +106,26 @@ async def test_memory_has_no_raw_part_and_says_so(tmp_path):
     made = await run(plan(tmp_path, "memory", only=frozenset({"appends"})), lambda _: None)
     assert "memory: there is no raw part for this kind of store" in made.notes
     assert [row.side for row in made.rows] == ["ours", "ours"]
+
+
+@pytest.mark.asyncio
+async def test_what_fails_on_the_way_is_told_and_costs_no_other_figure(tmp_path, monkeypatch):
+    whole = WORKLOADS["turns"]
+
+    async def broken(_seconds):
+        raise StorageTimeoutError("the disk is asleep")
+
+    async def cells(made):
+        good, bad = await whole(made)
+        bad.measure = broken
+        return [bad, good]
+
+    async def close(_self):
+        raise RuntimeError("the door is stuck")
+
+    monkeypatch.setitem(WORKLOADS, "turns", cells)
+    monkeypatch.setattr(RawFile, "close", close)
+    made = await run(plan(tmp_path, "file", only=frozenset({"turns"})), lambda _: None)
+    assert [row.key for row in made.rows] == ["turn.same_bytes"]
+    assert any("StorageTimeoutError: the disk is asleep" in note for note in made.notes)
+    assert any("could not be removed: RuntimeError: the door is stuck" in note for note in made.notes)

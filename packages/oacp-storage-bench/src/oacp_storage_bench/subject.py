@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from oacp_storage_bench.cell import Cell, Measure
 from oacp_storage_bench.peers import Peer, peers_of
@@ -116,7 +116,7 @@ async def subject(
             list(health.warnings),
         )
         made = Subject(target, storage, facts, profile, traffic)
-        stack.push_async_callback(_erase, made)
+        stack.push_async_callback(_tidy, made, "what was stored", lambda: _erase(made))
         if "raw" in against:
             await _open_raws(made, stack)
         if "peers" in against:
@@ -134,7 +134,7 @@ async def _open_raws(made: Subject, stack: contextlib.AsyncExitStack) -> None:
         except Unavailable as exc:
             made.note(f"no raw {raw.name}: {exc}")
             continue
-        stack.push_async_callback(raw.close)
+        stack.push_async_callback(_tidy, made, f"what raw {raw.name} stored", raw.close)
         made.raws.append(raw)
 
 
@@ -154,6 +154,14 @@ async def _open_peers(made: Subject, stack: contextlib.AsyncExitStack) -> None:
             continue
         made.peers.append((slug, peer, process))
         made.versions |= process.facts["versions"]
+
+
+async def _tidy(made: Subject, what: str, remove: Callable[[], Awaitable[None]]) -> None:
+    """Remove something at the end; a failure is a note, for it must not cost the figures of an hour."""
+    try:
+        await remove()
+    except Exception as exc:  # noqa: BLE001 - bare drivers raise what they like
+        made.note(f"{what} could not be removed: {type(exc).__name__}: {exc}")
 
 
 async def _erase(made: Subject) -> None:
