@@ -53,6 +53,7 @@ def test_a_kept_report_is_shown_judged_and_drawn(kept, tmp_path, capsys, monkeyp
     assert "![Durable appends a second](plot.svg)" in text
     assert "| sqlite | 1 caller, of bare sqlite3 | at least 0.5 | 0.50 (0.44 to 0.60) | reached |  |" in text
     assert plot.read_text().lstrip().startswith("<?xml")
+    assert "Careless 1.0 (crash only)" in plot.read_text()
     assert "</svg>" in plot.read_text()
     assert [goal.name for goal in results.read(again).goals]
 
