@@ -11,12 +11,6 @@ from oacp_storage_core import StorageConfigError
 
 _COLOURS: dict[Side, str] = {"ours": "#0b6e4f", "raw": "#9aa0a6", "peer": "#d08c60"}
 
-_STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "svg.fonttype": "none",  # text stays text: a quarter of the size, and it can be searched
-    "svg.hashsalt": "oacp-storage-bench",
-}
-
 
 def draw(report: Report, path: Path) -> None:
     """Write the picture as SVG (or what else the name's ending says). ``StorageConfigError`` without matplotlib."""
@@ -28,7 +22,8 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [one for one in report.storages if report.row(one.label, "append.callers.1")]
-    with mpl.rc_context(_STYLE):
+    # Text stays text: half of the size, and it can be searched.
+    with mpl.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "oacp-storage-bench"}):
         figure = Figure(figsize=(13, 0.9 + 2.5 * max(len(shown), 1)), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(_title(report), fontsize=11)
