@@ -6,25 +6,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oacp_storage_bench.results import Report, Row
-from oacp_storage_bench.wording import bound, comparisons, durability, figure, middle, spread, value
+from oacp_storage_bench.wording import (
+    bound,
+    comparisons,
+    described,
+    durability,
+    figure,
+    middle,
+    spread,
+    value,
+)
 
 
 def page(report: Report, plot: Path | None = None) -> str:
     """The whole report; ``plot`` is shown where it is given, by its path from the page."""
-    here = report.machine
     made = (
         f"Made by `{report.command}` on {report.started[:10]}, in {report.seconds:,.0f} seconds. "
         f"Profile {report.profile}: every figure is the median of {report.rounds} interleaved rounds, beside the "
         "least and the most of them. Do not edit this page; make it again."
     )
-    machine = (
-        f"{here.system}, {here.processor}, {here.cores} cores, {here.memory_gb} GB, load {here.load} at the start. "
-        f"{here.file_system}, where an fsync takes {here.fsync_ms} ms."
-    )
     parts = [
         "# Measured",
         made,
-        machine,
+        described(report.machine),
         ", ".join(f"{name} {version}" for name, version in report.versions.items()) + ".",
     ]
     if plot is not None:

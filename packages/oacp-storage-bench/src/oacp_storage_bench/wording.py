@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from oacp_storage_bench.compare import compare
-from oacp_storage_bench.results import Goal, Report, Row
+from oacp_storage_bench.results import Goal, Machine, Report, Row
 
 
 def number(value: float) -> str:
@@ -47,6 +47,17 @@ def comparisons(report: Report, row: Row) -> list[str]:
     if row.slowest:
         found.append(f"slowest {middle(row.slowest)} of their mean")
     return found
+
+
+def described(machine: Machine) -> str:
+    """The machine, and whether it had other things to do."""
+    words = (
+        f"{machine.system}, {machine.processor}, {machine.cores} cores, {machine.memory_gb} GB; {machine.file_system}, "
+        f"where an fsync takes {machine.fsync_ms} ms. Load {machine.load} at the start"
+    )
+    if machine.load > machine.cores / 2:
+        return f"{words}: it was busy with other work, so that figures are low and ratios scatter."
+    return f"{words}."
 
 
 def durability(row: Row) -> str:
