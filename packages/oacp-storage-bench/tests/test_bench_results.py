@@ -5,6 +5,7 @@ import pytest
 from bench_samples import report, row
 from oacp_storage_bench import results
 from oacp_storage_bench.goals import judge
+from oacp_storage_bench.wording import described
 
 
 def test_a_report_comes_back_from_json_as_it_was(tmp_path):
@@ -42,3 +43,10 @@ def test_a_report_of_another_format_is_refused(tmp_path):
     results.write(made, tmp_path / "report.json")
     with pytest.raises(ValueError, match="format 99"):
         results.read(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.9, False), (1.1, True)])
+def test_a_busy_machine_is_told_of(load, busy):
+    machine = report().machine
+    machine.load = load
+    assert ("busy" in described(machine)) is busy

@@ -10,6 +10,7 @@ from oacp_storage_bench.results import Goal, Report
 from oacp_storage_bench.wording import (
     bound,
     comparisons,
+    described,
     durability,
     figure,
     middle,
@@ -23,11 +24,7 @@ _SIDES = {"ours": "bold", "raw": "", "peer": ""}
 
 def show(report: Report, console: Console) -> None:
     """The machine, a table for each storage, the goals and the notes."""
-    here = report.machine
-    console.print(
-        f"{here.system}, {here.processor}, {here.cores} cores, {here.memory_gb} GB, load {here.load}"
-    )
-    console.print(f"{here.directory} is on {here.file_system}; an fsync there takes {here.fsync_ms} ms")
+    console.print(described(report.machine))
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     console.print(
         f"profile {report.profile}: medians of {report.rounds} interleaved rounds, {report.seconds:.0f} s in all"
