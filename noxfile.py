@@ -44,6 +44,9 @@ ALL_TESTS = ("pytest", "-n", "4", "--dist", "loadscope")
 
 A class or a module of tests stays with one worker, which starts the servers that it needs."""
 
+SHARED = {"OACP_STORAGE_PATIENCE": "120"}
+"""Workers share the machine, so a call counts as hanging only after more seconds than alone."""
+
 
 def install(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> None:
     """Install every package of the workspace, editable, and the tools of the named dependency groups.
@@ -109,7 +112,7 @@ def tests(session: nox.Session) -> None:
     run_lint(session)
     run_typecheck(session)
     run_build(session)
-    session.run(*ALL_TESTS)
+    session.run(*ALL_TESTS, env=SHARED)
     for name in others:
         session.notify(f"tests_on-{name}")
 
@@ -118,7 +121,7 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session) -> None:
     """Run the tests alone on one of the supported interpreters; ``tests`` calls it for those it finds."""
     install(session, "test")
-    session.run(*ALL_TESTS, *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs, env=SHARED)
 
 
 @nox.session
@@ -249,4 +252,4 @@ def minimums(session: nox.Session) -> None:
     if session.venv_backend != "uv":
         session.error('minimums needs uv, which can resolve to lowest versions: pip install "nox[uv]"')
     install(session, "test", options=("--resolution", "lowest-direct"))
-    session.run(*ALL_TESTS, *session.posargs)
+    session.run(*ALL_TESTS, *session.posargs, env=SHARED)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from file_world import World, contents, ids_of, put, said
+from file_world import Contents, World, contents, ids_of, put, said
 from oacp_storage_engine import DocKind, Unit
 
 Step = Callable[[World], object]
@@ -62,16 +62,17 @@ def check(root: Path, done: list[str], under_way: str | None, expected: dict[int
     heads = {agent: log["head"] for agent, log in found["agents"].items()}
     world.commit(said("a", "after-1"), said("z", "after-2"))
     world.close()
-    assert contents(root)["agents"]["a"]["head"] == heads.get("a", 0) + 1
-    assert ids_of(contents(root), "a")[-1] == "after-1"
-    check_manifests(root, exactly=under_way not in PARTLY)
+    went_on = contents(root)
+    assert went_on["agents"]["a"]["head"] == heads.get("a", 0) + 1
+    assert ids_of(went_on, "a")[-1] == "after-1"
+    check_manifests(root, went_on, exactly=under_way not in PARTLY)
     left = [path.name for path in (root / ".oacp" / "trash").iterdir()]
     assert left == []
 
 
-def check_manifests(root: Path, *, exactly: bool) -> None:
+def check_manifests(root: Path, found: Contents, *, exactly: bool) -> None:
     """A store that was closed lists what it has; where trimming was interrupted, not all of it."""
-    for agent, log in contents(root)["agents"].items():
+    for agent, log in found["agents"].items():
         directory = root / "namespaces/n-default/agents" / f"a-{agent}"
         content = json.loads((directory / "agent.json").read_text())
         runs = content.get("present", [])
@@ -80,9 +81,8 @@ def check_manifests(root: Path, *, exactly: bool) -> None:
         assert listed == there or (set(listed) < set(there) and not exactly), agent
         assert content["last_sequence"] == log["head"]
         assert documents_listed(directory) == {key: version for key, (version, _) in log["documents"].items()}
-    system = contents(root)["system"]
     listed_there = documents_listed(root / "namespaces/n-default")
-    assert listed_there == {key: version for key, (version, _) in system.items()}
+    assert listed_there == {key: version for key, (version, _) in found["system"].items()}
 
 
 def documents_listed(directory: Path) -> dict[str, int]:

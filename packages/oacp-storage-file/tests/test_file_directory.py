@@ -261,7 +261,7 @@ def test_sizes(size: int | str, number: int) -> None:
 
 @pytest.mark.parametrize("size", ["", "MB", "-1", "0", 0, -5, True, "1XB", "1 M M", "ten", 1.5])
 def test_wrong_sizes(size: int | str) -> None:
-    with pytest.raises(StorageConfigError, match="is no size|must be int or str"):
+    with pytest.raises(StorageConfigError, match=r"is no size|must be int or str"):
         FileStorage("x", max_file_size=size)
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from file_steps import check_manifests
 from file_tamper import FileTamper
 from file_world import World, contents, ids_of, put, said
 from oacp_storage_core import CorruptDataError, Damage, Interaction
 from oacp_storage_engine import Applied, DocKind, Unit
 from oacp_storage_file import FileStorage
 from oacp_storage_file.__main__ import main
+from oacp_storage_file.backup import Backup
 from oacp_storage_file.journal_format import LogWrite
 
 LINE = 170  # bytes of an interaction here; five fill a file
@@ -184,6 +186,46 @@ async def test_what_is_deleted_properly_is_not_missed(tmp_path: Path) -> None:
     assert await read(tmp_path) == [21]
     assert await read(backup) == left
     assert await damage_in(tmp_path) == await damage_in(backup) == []
+
+
+@pytest.mark.asyncio
+async def test_what_another_process_deleted_since_the_last_checkpoint_is_not_missed(tmp_path: Path) -> None:
+    await fill(tmp_path)
+    async with (
+        FileStorage(tmp_path) as storage,
+        FileStorage(tmp_path) as other,
+        FileStorage(tmp_path) as third,
+    ):
+        await other.open()
+        await third.open()
+        await storage.delete_agent_state("a")
+        assert await other.get_agent_state("a") is None
+        assert await other.list_learning_data("a", prefix="l") != []
+        await third.delete_learning_data("a", "likes")
+        assert await other.list_learning_data("a", prefix="l") == []
+        async with FileStorage(tmp_path) as newcomer:
+            assert await newcomer.store_agent_state("a", {}) == 1
+            assert await newcomer.store_learning_data("a", "likes", {}, expected_version=0) == 1
+
+
+def test_a_backup_does_not_miss_what_was_deleted_while_it_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, other = World(tmp_path / "store"), World(tmp_path / "store")
+    world.commit(Unit("a", said("a", "a1").appends, (put("a", DocKind.STATE, "", {"n": 1}),)))
+    copying = Backup.copy_all
+
+    def meanwhile(self: Backup) -> None:
+        copying(self)
+        other.commit(Unit("a", said("a", "a2").appends, (put("a", DocKind.STATE, "", None),)))
+
+    monkeypatch.setattr(Backup, "copy_all", meanwhile)
+    path = world.backup()
+    assert path is not None
+    world.close()
+    other.close()
+    check_manifests(Path(path), contents(Path(path)), exactly=True)
+    assert ids_of(contents(Path(path)), "a") == ["a1", "a2"]
 
 
 @pytest.mark.asyncio

@@ -20,6 +20,7 @@ class Proxy:
 
     ``on_request`` sees each piece that a client sends, and ``on_reply`` each that the server sends; one that returns
     False has the connection cut instead of passing it on. ``frozen`` lets nothing through, without cutting anything.
+    ``accepted`` counts the connections that were made.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -27,6 +28,7 @@ class Proxy:
         self.on_request: Callable[[bytes], bool] = lambda _data: True
         self.on_reply: Callable[[bytes], bool] = lambda _data: True
         self.frozen = False
+        self.accepted = 0
         self._target = port
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,6 +52,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.accepted += 1
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

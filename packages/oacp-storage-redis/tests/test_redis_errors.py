@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from oacp_storage_conformance.servers import RedisServer
+from oacp_storage_conformance.servers import RedisCluster, RedisServer
 from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
 from oacp_storage_redis import RedisStorage
 from redis_testing import refused
@@ -50,7 +50,23 @@ async def test_nobody_there_is_said_within_the_connect_timeout() -> None:
     await refused(
         RedisStorage("redis://127.0.0.1:1", timeout=2), StorageConnectionError, "127.0.0.1:1 cannot"
     )
-    assert asyncio.get_running_loop().time() - begun < 5
+    assert asyncio.get_running_loop().time() - begun < 15
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_is_not_there(oacp_redis_server: RedisServer) -> None:
+    url = f"redis://127.0.0.1:{oacp_redis_server.port}"
+    await refused(RedisStorage(f"{url}/99"), StorageConnectionError, "DB index is out of range")
+
+
+@pytest.mark.asyncio
+async def test_a_server_and_a_cluster_are_not_taken_for_each_other(
+    oacp_redis_server: RedisServer, oacp_redis_cluster: RedisCluster
+) -> None:
+    cluster = oacp_redis_server.url.replace("redis://", "redis+cluster://")
+    await refused(RedisStorage(cluster), StorageConfigError, "is no cluster: write redis://")
+    for node in oacp_redis_cluster.nodes:
+        await refused(RedisStorage(node.url), StorageConfigError, r"write redis\+cluster://")
 
 
 @pytest.mark.asyncio

@@ -97,7 +97,7 @@ async def test_a_trusted_certificate_is_accepted_and_any_other_refused(files: Fi
         await refused(RedisStorage(url), StorageConnectionError, "over TLS.*ssl_ca_certs")
         assert asyncio.get_running_loop().time() - begun < 10, "trying again does not make it trusted"
         plain = url.replace("rediss", "redis")
-        await refused(RedisStorage(plain, timeout=3), StorageConnectionError, "whether it speaks TLS")
+        await refused(RedisStorage(plain, timeout=6), StorageConnectionError, "whether it speaks TLS")
 
 
 @pytest.mark.asyncio
@@ -120,7 +120,7 @@ async def test_a_server_that_asks_for_a_certificate(files: Files) -> None:
     own = files.certificate("client", "client.example.org")
     async with speaking_tls(files, files.certificate("right", "127.0.0.1"), ask_clients=True) as url:
         trusting = f"{url}?ssl_ca_certs={files.trusted}"
-        await refused(RedisStorage(trusting, timeout=2), StorageConnectionError, "TLS")
+        await refused(RedisStorage(trusting, timeout=6), StorageConnectionError, "TLS")
         await works(f"{trusting}&ssl_certfile={own[0]}&ssl_keyfile={own[1]}")
 
 
@@ -128,5 +128,5 @@ async def test_a_server_that_asks_for_a_certificate(files: Files) -> None:
 async def test_a_server_without_tls_is_told_from_an_absent_one(oacp_redis_server: RedisServer) -> None:
     url = f"rediss://127.0.0.1:{oacp_redis_server.port}"
     await refused(
-        RedisStorage(url, timeout=2, connect_timeout=1), StorageConnectionError, "TLS|does not answer"
+        RedisStorage(url, timeout=6, connect_timeout=1), StorageConnectionError, "TLS|does not answer"
     )

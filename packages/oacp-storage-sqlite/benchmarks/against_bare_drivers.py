@@ -164,6 +164,7 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> None:
             rates.setdefault("bare put of 8 KB", []).append(bare.put(300))
             await ours("64 compare-and-set of 8 KB", 64, 3200, compare_and_set)
             await ours("64 callers, turns", 64, 3200, turn)
+            await ours("1 caller, turns", 1, 300, turn)
     limits = {
         "1 caller": ("bare single", "aiosqlite single"),
         "64 callers": ("bare batches of 64",),
@@ -171,18 +172,26 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> None:
         "batch of 10,000": ("bare batch of 10,000",),
         "64 compare-and-set of 8 KB": ("bare put of 8 KB",),
         "64 callers, turns": ("64 callers",),
+        "1 caller, turns": ("1 caller",),
     }
-    print(f"\n{'':28} {'a second':>10} {'min':>8} {'max':>8}  p99/p50  ratio (median of the rounds' ratios)")
+    print(
+        f"\n{'':28} {'a second':>10} {'min':>8} {'max':>8}  p99/p50  ratio in the same round (least, median, greatest)"
+    )
     for name, values in rates.items():
         tail = f"{statistics.median(tails[name]):7.1f}" if name in tails else " " * 7
         ratios = [
-            f"{statistics.median(a / b for a, b in zip(values, rates[limit], strict=True)):.2f} of {limit}"
+            f"{_spread([a / b for a, b in zip(values, rates[limit], strict=True)])} of {limit}"
             for limit in limits.get(name, ())
         ]
         print(
             f"{name:28} {statistics.median(values):10,.0f} {min(values):8,.0f} {max(values):8,.0f}  {tail}  "
             f"{', '.join(ratios)}"
         )
+
+
+def _spread(ratios: list[float]) -> str:
+    """The least, the median and the greatest."""
+    return f"{min(ratios):.2f} {statistics.median(ratios):.2f} {max(ratios):.2f}"
 
 
 async def measure_history(arguments: argparse.Namespace, directory: Path) -> None:

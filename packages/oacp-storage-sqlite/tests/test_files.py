@@ -162,6 +162,24 @@ os.wait()
 
 
 @pytest.mark.asyncio
+async def test_a_crash_in_the_middle_of_a_checkpoint_leaves_no_obstacle(tmp_path: Path) -> None:
+    """The first page is in the file already, and speaks of pages that are in the log still."""
+    path, crashed = tmp_path / "a.db", tmp_path / "crashed.db"
+    async with SQLiteStorage(path) as storage:
+        await storage.store_interactions("a", [{"n": n, "text": "x" * 1000} for n in range(500)])
+        database, log = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    size = int.from_bytes(log[8:12], "big")
+    frames = [log[i : i + 24 + size] for i in range(32, len(log), 24 + size)]
+    first = [frame[24:] for frame in frames if int.from_bytes(frame[:4], "big") == 1][-1]
+    assert int.from_bytes(first[28:32], "big") * size > len(database)
+    crashed.write_bytes(first + database[size:])
+    Path(f"{crashed}-wal").write_bytes(log)
+    async with SQLiteStorage(crashed) as storage:
+        assert await storage.count_interactions("a") == 500
+        assert [damage async for damage in storage.verify()] == []
+
+
+@pytest.mark.asyncio
 async def test_a_directory_is_no_database(tmp_path: Path) -> None:
     storage = SQLiteStorage(tmp_path)
     with pytest.raises(StorageConfigError, match="directory"):

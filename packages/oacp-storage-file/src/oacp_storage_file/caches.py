@@ -5,7 +5,6 @@ All of it can be read from the files again. It is kept current by what the journ
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
@@ -54,15 +53,16 @@ class Caches:
 
     def note(self, write: Write) -> None:
         """Follow a write, by whichever process."""
-        directory = os.path.dirname(write.file)
+        directory = write.file.rpartition("/")[0]
         if isinstance(write, LogWrite):
             tail = self.tails.get(directory)
             if tail is not None:
                 tail.exists, tail.head = True, write.head
                 tail.file, tail.size = write.file, write.at + write.size
             return
-        if os.path.basename(directory) == LEARNING:
-            directory = os.path.dirname(directory)
+        above, _, last = directory.rpartition("/")
+        if last == LEARNING:
+            directory = above
         tail = self.tails.get(directory)
         if tail is not None:
             tail.exists = True

@@ -15,6 +15,13 @@ from oacp_storage_file.naming import Kind, is_hashed
 from oacp_storage_file.runs import Run
 
 
+class _Lines(NamedTuple):
+    """What is appended to one log."""
+
+    sequences: list[int]
+    lines: list[bytes]
+
+
 class _End(NamedTuple):
     tail: Tail
     file: str
@@ -37,15 +44,15 @@ class Group:
         self._versions: list[tuple[str, int]] = []
         if self._new:
             self._begin_agents([agent for agent in plan.heads if not tails[agent].exists], tails)
-        lines: dict[str, list[tuple[int, bytes]]] = {}
+        logs: dict[str, _Lines] = {}
         for agent, sequence, (one, _, at_us, body, crc, _) in plan.rows:
-            line = (sequence, format_line(sequence, one, at_us, crc, body))
-            if (of_agent := lines.get(agent)) is None:
-                lines[agent] = [line]
-            else:
-                of_agent.append(line)
-        for agent, of_agent in lines.items():
-            self._place(agent, tails[agent], of_agent)
+            log = logs.get(agent)
+            if log is None:
+                log = logs[agent] = _Lines([], [])
+            log.sequences.append(sequence)
+            log.lines.append(format_line(sequence, one, at_us, crc, body))
+        for agent, log in logs.items():
+            self._place(agent, tails[agent], log)
         if plan.documents:
             self._documents(plan)
 
@@ -66,14 +73,26 @@ class Group:
             content = format_manifest(AgentFile(tails[agent].head, agent if hashed else None))
             self._add(FileWrite(f"{directory}/{AGENT_FILE}", len(content), 0), content)
 
-    def _place(self, agent: str, tail: Tail, lines: list[tuple[int, bytes]]) -> None:
+    def _place(self, agent: str, tail: Tail, log: _Lines) -> None:
         """Say where the lines of an agent go: into its last segment, and new ones where that is full."""
-        first = head = lines[0][0]
+        first, head = log.sequences[0], log.sequences[-1]
+        content = b"".join(log.lines)
+        size = (tail.size if tail.file else 0) + len(content)
+        if size > self._max_file_size or head - first >= len(log.lines):
+            self._place_each(agent, tail, log)
+            return
+        file = tail.file or self._segment(agent, first)
+        self._add(LogWrite(file, size - len(content), len(content), head, first), content)
+        self._ends.append(_End(tail, file, size, head))
+
+    def _place_each(self, agent: str, tail: Tail, log: _Lines) -> None:
+        """The same line by line: a segment may become full, or (in an import) sequences be left out."""
+        first = head = log.sequences[0]
         file = tail.file or self._segment(agent, first)
         size = start = tail.size if tail.file else 0
         piece: list[bytes] = []
         holes: list[Run] = []
-        for sequence, line in lines:
+        for sequence, line in zip(log.sequences, log.lines, strict=True):
             if size > 0 and size + len(line) > self._max_file_size:
                 if piece:
                     self._add(LogWrite(file, start, size - start, head, first, holes), b"".join(piece))
@@ -81,7 +100,7 @@ class Group:
                 file = self._segment(agent, sequence)
                 size = start = 0
                 first = head = sequence
-            if sequence > head + 1:  # of an import
+            if sequence > head + 1:
                 holes.append((head + 1, sequence - 1))
             piece.append(line)
             size += len(line)

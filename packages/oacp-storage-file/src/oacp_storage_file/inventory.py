@@ -24,7 +24,7 @@ from oacp_storage_file.manifest import (
     listed_at,
     read_agent_file,
     read_documents_file,
-    replace_manifest,
+    replace_manifests,
 )
 from oacp_storage_file.naming import Kind, decode, encode, is_hashed
 from oacp_storage_file.runs import Run, joined, without
@@ -37,8 +37,8 @@ _BYTES = 8 * 1024 * 1024
 def update_manifests(disk: Disk, layout: Layout, writes: Iterable[Write], temporary: str) -> None:
     """Bring the manifests up to date with what was written; may be repeated with the same writes.
 
-    The directories in which they stand are still to be synced. ``temporary`` is their first name. A manifest of an
-    agent that is missing or damaged is left so, because what it said of the past is not known any more.
+    The directories in which they stand are still to be synced. ``temporary`` is how their first names begin. A
+    manifest of an agent that is missing or damaged is left so: what it said of the past is not known any more.
     """
     logs: dict[str, list[LogWrite]] = {}
     documents: dict[str, dict[str, int]] = {}
@@ -48,19 +48,20 @@ def update_manifests(disk: Disk, layout: Layout, writes: Iterable[Write], tempor
         elif (place := listed_at(write.file)) is not None:
             version = 0 if isinstance(write, FileRemoval) else write.version
             documents.setdefault(place[0], {})[place[1]] = version
+    changed: dict[str, AgentFile | DocumentsFile] = {}
     for directory, of_agent in logs.items():
         path = layout.absolute(f"{directory}/{AGENT_FILE}")
         kept = read_agent_file(path)
         if kept is not None and _follow(kept, of_agent):
-            replace_manifest(disk, path, temporary, kept)
-    for file, changed in documents.items():
+            changed[path] = kept
+    for file, written in documents.items():
         path = layout.absolute(file)
         listed = read_documents_file(path)
-        if listed is None:
-            listed = _documents_in(os.path.dirname(path), changed)
-        now = {name: version for name, version in (listed | changed).items() if version}
-        if now != listed or not os.path.exists(path):
-            replace_manifest(disk, path, temporary, DocumentsFile(now))
+        there = _documents_in(os.path.dirname(path), written) if listed is None else listed
+        now = {name: version for name, version in (there | written).items() if version}
+        if now != listed:
+            changed[path] = DocumentsFile(now)
+    replace_manifests(disk, changed, temporary)
 
 
 def take_inventory(disk: Disk, layout: Layout, temporary: str) -> list[str]:
@@ -107,7 +108,7 @@ def _take_agent(disk: Disk, layout: Layout, names: NamespaceLayout, agent: str, 
         )
     changed = read_agent_file(f"{directory}/{AGENT_FILE}") != now
     if changed:
-        replace_manifest(disk, f"{directory}/{AGENT_FILE}", temporary, now)
+        replace_manifests(disk, {f"{directory}/{AGENT_FILE}": now}, temporary)
     return _take_documents(disk, directory, temporary) or changed
 
 
@@ -115,7 +116,7 @@ def _take_documents(disk: Disk, directory: str, temporary: str) -> bool:
     now = _documents_in(directory, {})
     changed = (read_documents_file(f"{directory}/{DOCUMENTS_FILE}") or {}) != now
     if changed:
-        replace_manifest(disk, f"{directory}/{DOCUMENTS_FILE}", temporary, DocumentsFile(now))
+        replace_manifests(disk, {f"{directory}/{DOCUMENTS_FILE}": DocumentsFile(now)}, temporary)
     return changed
 
 

@@ -20,7 +20,7 @@ from oacp_storage_engine import Record, interaction_crc
 _encode_text = msgspec.json.Encoder().encode
 
 _SECONDS_KEPT = 4096
-_second_texts: dict[int, str] = {}
+_second_texts: dict[int, bytes] = {}
 _second_values: dict[str, int] = {}
 
 
@@ -47,11 +47,15 @@ class DamagedLineError(ValueError):
 def format_time(at_us: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC, always of 27 characters."""
     seconds, micros = divmod(at_us, 1_000_000)
+    return f"{_second_text(seconds).decode()}.{micros:06d}Z"
+
+
+def _second_text(seconds: int) -> bytes:
     text = _second_texts.get(seconds)
     if text is None:
-        text = from_us(seconds * 1_000_000).replace(tzinfo=None).isoformat()
+        text = from_us(seconds * 1_000_000).replace(tzinfo=None).isoformat().encode()
         _remember(_second_texts, seconds, text)
-    return f"{text}.{micros:06d}Z"
+    return text
 
 
 def parse_time(text: str) -> int:
@@ -80,10 +84,12 @@ def _remember(cache: dict[Any, Any], key: object, value: object) -> None:
 
 def format_line(sequence: int, interaction_id: str, at_us: int, crc: int, body: bytes) -> bytes:
     """The line of an interaction, with its line end. ``crc`` is the record's own checksum."""
-    return b'{"sequence":%d,"id":%s,"timestamp":"%s","crc":%d,"data":%s}\n' % (
+    seconds, micros = divmod(at_us, 1_000_000)
+    return b'{"sequence":%d,"id":%b,"timestamp":"%b.%06dZ","crc":%d,"data":%b}\n' % (
         sequence,
         _encode_text(interaction_id),
-        format_time(at_us).encode(),
+        _second_text(seconds),
+        micros,
         crc ^ crc32(b"%d" % sequence),
         body,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from oacp_storage_file.disk import FILE_MODE
@@ -66,11 +66,13 @@ class CommitLock:
         self._lock = LockFile(lock_path)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock."""
+    def held(self, prepare: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Hold the lock. Whoever is next in line does what ``prepare`` says while the owner is still at work."""
         self._line.acquire()
         try:
-            self._lock.acquire()
+            if not self._lock.try_acquire():
+                prepare()
+                self._lock.acquire()
         finally:
             self._line.release()
         try:

@@ -13,11 +13,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
 from oacp_storage_file.disk import Disk, read_file
 from oacp_storage_file.layout import DOCUMENTS_FILE, LEARNING, STATE_FILE, SYSTEM, Layout
+from oacp_storage_file.parallel import do_all
 from oacp_storage_file.runs import Run
 
 _MOST_RUNS = 1_000
@@ -62,16 +64,25 @@ def format_manifest(content: AgentFile | DocumentsFile) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def replace_manifest(disk: Disk, path: str, temporary: str, content: AgentFile | DocumentsFile) -> None:
-    """Write such a file durably but for its name, for which the directory is to be synced."""
-    fd = disk.open(temporary, create=True)
+def replace_manifests(disk: Disk, contents: Mapping[str, AgentFile | DocumentsFile], temporary: str) -> None:
+    """Write such files, by path, durably but for their names, for which the directories are to be synced.
+
+    ``temporary`` is how their first names begin.
+    """
+    names = {path: f"{temporary}-{n}" for n, path in enumerate(contents)}
+    do_all([partial(_write, disk, names[path], content) for path, content in contents.items()])
+    for path, name in names.items():
+        disk.rename(name, path)
+
+
+def _write(disk: Disk, path: str, content: AgentFile | DocumentsFile) -> None:
+    fd = disk.open(path, create=True)
     try:
         disk.truncate(fd, 0)
         disk.write(fd, format_manifest(content), 0)
         disk.sync(fd)
     finally:
         disk.close(fd)
-    disk.rename(temporary, path)
 
 
 def listed_at(file: str) -> tuple[str, str] | None:

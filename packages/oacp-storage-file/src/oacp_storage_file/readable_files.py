@@ -10,10 +10,12 @@ import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from oacp_storage_file.disk import Disk, make_directories
 from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
 from oacp_storage_file.layout import Layout
+from oacp_storage_file.parallel import do_all
 
 _MOST_OPEN = 128
 
@@ -115,25 +117,28 @@ class ReadableFiles:
 
     def sync(self, files: Iterable[str]) -> None:
         """Make these files and the names in all directories above them durable."""
-        directories: set[str] = set()
-        for file in files:
-            directories.update(self._above(self._layout.absolute(file)))
-            with contextlib.suppress(FileNotFoundError):  # removed, which the directory tells
-                self._sync_file(file)
-        for directory in sorted(directories, key=len, reverse=True):
-            with contextlib.suppress(FileNotFoundError):
-                self._disk.sync_directory(directory)
+        wanted = set(files)
+        directories = {above for file in wanted for above in self._above(self._layout.absolute(file))}
+        do_all([partial(self._sync_file, file) for file in wanted])
+        do_all([partial(self._sync_directory, path) for path in sorted(directories, key=len, reverse=True)])
 
     def _sync_file(self, file: str) -> None:
         fd = self._open.get(file)
         if fd is not None:
             self._disk.sync(fd)
             return
-        fd = self._disk.open(self._layout.absolute(file))
+        try:
+            fd = self._disk.open(self._layout.absolute(file))
+        except FileNotFoundError:
+            return  # removed, which the directory tells
         try:
             self._disk.sync(fd)
         finally:
             self._disk.close(fd)
+
+    def _sync_directory(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.sync_directory(path)
 
     def _above(self, path: str) -> Iterator[str]:
         while path != self._layout.namespaces:

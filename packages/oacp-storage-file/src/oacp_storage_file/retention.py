@@ -16,7 +16,7 @@ from oacp_storage_file.damage import sort_out
 from oacp_storage_file.ids_database import remove_database
 from oacp_storage_file.layout import AGENT_FILE, IDS_FILE, NamespaceLayout
 from oacp_storage_file.log_view import LogView
-from oacp_storage_file.manifest import AgentFile, read_agent_file, replace_manifest
+from oacp_storage_file.manifest import AgentFile, read_agent_file, replace_manifests
 from oacp_storage_file.naming import Kind, is_hashed
 from oacp_storage_file.runs import Run, between, joined, without
 from oacp_storage_file.segment import Segment, intact_record
@@ -200,5 +200,5 @@ class Retention:
         kept = read_agent_file(path) or AgentFile(view.head, agent_id)
         taken = [(1, cut.boundary - 1)] if cut.takes_all_below else gone
         now = AgentFile(max(view.head, kept.last_sequence), agent_id, without(kept.present, taken))
-        replace_manifest(self._store.disk, path, f"{self._store.layout.temporary}/agent", now)
+        replace_manifests(self._store.disk, {path: now}, f"{self._store.layout.temporary}/agent")
         self._store.disk.sync_directory(view.directory)

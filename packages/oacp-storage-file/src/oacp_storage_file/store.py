@@ -134,7 +134,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the commit lock, in step with what all processes wrote, and of the right schema version."""
-        with self._lock.held():
+        with self._lock.held(self._follow):
             self._on_lock()
             self._mark.check()
             self._catch_up()
@@ -226,6 +226,19 @@ class Store:
         self._publish(self.position._replace(counter=position.counter + 2))
 
     # --- agreement ----------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Follow what other processes wrote so far, next in line for the lock.
+
+        It would be done with the lock held otherwise, where everybody waits for it.
+        """
+        known, now = self.position, self._shared.read()
+        if now is None or (known.generation, known.epoch) != (now.generation, now.epoch):
+            return
+        with contextlib.suppress(FileNotFoundError):  # a checkpoint came in between
+            for write in self._journals.open(now.generation).writes_between(known.end, now.end):
+                self.caches.note(write)
+            self.position = known._replace(end=now.end)
 
     def _catch_up(self) -> None:
         """Follow what other processes did, and finish what a dead one began."""

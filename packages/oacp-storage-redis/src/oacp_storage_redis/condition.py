@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions as driver
 
-from oacp_storage_core import Durability, StorageError
+from oacp_storage_core import Durability, StorageConfigError, StorageError
 from oacp_storage_engine import Info
 from oacp_storage_redis.calls import Calls
 from oacp_storage_redis.connections import Node
@@ -17,13 +17,20 @@ _SETTINGS = (b"appendfsync", b"maxmemory", b"maxmemory-policy", b"no-appendfsync
 _RANK: list[Durability] = ["none", "unknown", "crash", "power-cut"]
 
 
-async def condition(calls: Calls, nodes: list[Node], *, min_replicas: int) -> Info:
-    """The condition of all nodes together: the weakest of them counts."""
+async def condition(calls: Calls, nodes: list[Node], *, clustered: bool, min_replicas: int) -> Info:
+    """The condition of all nodes together: the weakest of them counts.
+
+    Raises ``StorageConfigError`` for the node of a cluster that is not used as one (``clustered``).
+    """
     durability: Durability = "power-cut"
     warnings: dict[str, None] = {}
     version = ""
     for node in nodes:
         info, settings = await _ask(calls, node)
+        if info.get("redis_mode") == "cluster" and not clustered:
+            raise StorageConfigError(
+                f"Redis at {node.address} is a node of a cluster: write redis+cluster:// (and ?ssl=true for TLS)"
+            )
         name = "Valkey" if "valkey_version" in info else "Redis"
         version = version or f"{name} {info.get('valkey_version') or info.get('redis_version', '?')}"
         weakest = _durability(info, settings, warnings)

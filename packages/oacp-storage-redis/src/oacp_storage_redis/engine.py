@@ -109,8 +109,9 @@ class RedisEngine(Engine):
                     f"Redis at {node.address} is a replica and takes no writes: connect to the master, or to the "
                     "sentinels (redis+sentinel://)"
                 )
+        info = await self.inspect()
         await self._check_mark()
-        return await self.inspect()
+        return info
 
     async def close(self) -> None:
         await self._topology.close()
@@ -231,7 +232,12 @@ class RedisEngine(Engine):
         return signals(self._topology, self._layout)
 
     async def inspect(self) -> Info:
-        return await condition(self._calls, await self._topology.nodes(), min_replicas=self._min_replicas)
+        return await condition(
+            self._calls,
+            await self._topology.nodes(),
+            clustered=self._topology.clustered,
+            min_replicas=self._min_replicas,
+        )
 
     def check(self) -> AsyncIterator[Damage]:
         return damages(self._calls, self._layout)

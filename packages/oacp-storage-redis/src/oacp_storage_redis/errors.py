@@ -61,8 +61,8 @@ MOVED = frozenset({"MOVED", "CLUSTERDOWN", "ASK", "TRYAGAIN", "READONLY", "MASTE
 """Answers after which it is worth looking up anew who serves what."""
 
 _CODES: list[tuple[type[Exception], str]] = [
-    (driver.AskError, "ASK"),  # before MovedError and ResponseError, which they derive from
-    (driver.MovedError, "MOVED"),
+    (driver.MovedError, "MOVED"),  # before AskError, which it derives from
+    (driver.AskError, "ASK"),
     (driver.TryAgainError, "TRYAGAIN"),
     (driver.ClusterDownError, "CLUSTERDOWN"),
     (driver.MasterDownError, "MASTERDOWN"),

@@ -166,6 +166,8 @@ class Settings:
         except sqlite3.DatabaseError as exc:
             if not path.stat().st_size or self._has_journal():
                 return  # it is being made right now
+            if code_of(exc) == sqlite3.SQLITE_CORRUPT and self._has_log():
+                return  # a crash in the middle of a checkpoint: only together with its log is the file whole
             if code_of(exc) != sqlite3.SQLITE_NOTADB:
                 raise translate(exc, self.path) from exc
             raise _no_database(path) from exc
@@ -174,6 +176,10 @@ class Settings:
 
     def _has_journal(self) -> bool:
         return Path(f"{self.path}-journal").exists()
+
+    def _has_log(self) -> bool:
+        log = Path(f"{self.path}-wal")
+        return log.exists() and log.stat().st_size > 0
 
     def _is_ours(self) -> bool:
         """Whether the database is ours or empty, found out without locks or other files.
