@@ -42,8 +42,7 @@ def _measure(subject: Subject, count: int) -> Measure:
                 "callers": CALLERS,
                 "agents": subject.agents,
             }
-            opening = [stack.enter_async_context(child("append", **spec)) for _ in range(count)]
-            children = [await one for one in opening]
+            children = [await stack.enter_async_context(child("append", **spec)) for _ in range(count)]
             await asyncio.gather(*[one.ask({"seconds": seconds / 2}) for one in children])  # all are warm
             answers = await asyncio.gather(*[one.ask({"seconds": 2 * seconds}) for one in children])
         rates = [answer["rate"] for answer in answers]
