@@ -139,6 +139,21 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure all five stores from their wheels beside bare drivers and peers; arguments are those of the command."""
+    session.install(*nox.project.dependency_groups(WORKSPACE, "build", "servers"))
+    dist = Path(session.create_tmp()) / "dist"
+    make_distributions(session, dist)
+    extras = {"oacp_storage_bench": "[peers,plot]"}
+    wheels = [(path.name.split("-")[0], path.resolve().as_uri()) for path in sorted(dist.glob("*.whl"))]
+    # In one command, so that no index is asked for our own names; beside the peers, which bind some drivers.
+    session.install(*(f"{name}{extras.get(name, '')} @ {uri}" for name, uri in wheels))
+    options = [] if "--against" in session.posargs else ["--against", "raw,peers"]
+    script = "packages/oacp-storage-bench/benchmarks/five_stores.py"
+    session.run("python", script, *options, *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check rules and formatting; ``nox -s lint -- fix`` corrects what can be corrected."""
     session.install(*nox.project.dependency_groups(WORKSPACE, "lint"))
@@ -165,14 +180,19 @@ def build(session: nox.Session) -> None:
 def run_build(session: nox.Session) -> None:
     """Build each wheel from its own sdist, so that both are proven, and check what came out."""
     dist = ROOT / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    builder = ["uv", "build", "-q"] if session.venv_backend == "uv" else ["pyproject-build"]
-    for member in MEMBERS:
-        session.run(*builder, "-o", str(dist), str(member), silent=True)
+    make_distributions(session, dist)
     made = [str(path) for pattern in ("*.tar.gz", "*.whl") for path in sorted(dist.glob(pattern))]
     session.run("twine", "check", "--strict", *made)
     session.run("python", ".ci/check_distributions.py", str(dist), *map(str, MEMBERS))
     try_wheels(session, dist)
+
+
+def make_distributions(session: nox.Session, dist: Path) -> None:
+    """The sdist and the wheel of every member, in ``dist`` and alone there."""
+    shutil.rmtree(dist, ignore_errors=True)
+    builder = ["uv", "build", "-q"] if session.venv_backend == "uv" else ["pyproject-build"]
+    for member in MEMBERS:
+        session.run(*builder, "-o", str(dist), str(member), silent=True)
 
 
 def try_wheels(session: nox.Session, dist: Path) -> None:

@@ -1,0 +1,1 @@
+"""How fast a storage is on this machine, beside its bare driver and other libraries: ``oacp-storage bench``."""

@@ -1,0 +1,131 @@
+"""Whole runs: everything is measured, told and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from bench_samples import TINY
+from oacp_storage_bench.raw.file import RawFile
+from oacp_storage_bench.run import Plan, run
+from oacp_storage_bench.workloads import WORKLOADS
+from oacp_storage_core import BackendNotFoundError, StorageConfigError, StorageTimeoutError, open_storage
+
+
+def plan(directory, *sources, **more):
+    given = {"profile": TINY, "against": frozenset({"raw"}), "directory": directory} | more
+    return Plan(sources=sources, **given)
+
+
+@pytest.mark.asyncio
+async def test_a_run_of_two_storages(tmp_path):
+    said: list[str] = []
+    made = await run(
+        plan(tmp_path, "file", "sqlite", only=frozenset({"appends", "turns", "starting"})), said.append
+    )
+    assert [one.label for one in made.storages] == ["file", "sqlite"]
+    assert [one.durability for one in made.storages] == ["power-cut", "power-cut"]
+    for label, raw in (("file", "raw.file"), ("sqlite", "raw.sqlite3")):
+        for key in (
+            "append.callers.1",
+            "append.callers.64",
+            f"{raw}.append.1",
+            f"{raw}.append.batch64",
+            "turn",
+        ):
+            found = made.row(label, key)
+            assert found is not None, key
+            assert len(found.values) == TINY.rounds
+            assert found.median > 0
+    goals = {(goal.storage, goal.name): goal for goal in made.goals}
+    assert goals["sqlite", "64 callers, of commits of 64"].verdict in ("reached", "short")
+    assert goals["sqlite", "64 callers, of LangGraph's store"].verdict == "not measured"
+    assert made.machine.fsync_ms > 0
+    assert goals["starting", "import of core beyond asyncio, ms"].figures
+    assert made.versions["oacp-storage-core"]
+    assert any("round 2 of 2: sqlite" in line for line in said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_a_store_with_data_is_left_as_it_was(tmp_path):
+    url = f"sqlite:///{tmp_path}/agents.db"
+    async with open_storage(url) as storage:
+        await storage.store_interaction("alice", {"n": 1})
+        await storage.store_agent_state("alice", {"step": 1})
+    await run(plan(tmp_path, url, only=frozenset({"appends"})), lambda _: None)
+    async with open_storage(url) as storage:
+        assert await storage.list_agents() == ["alice"]
+        assert await storage.get_interactions("alice") == [{"n": 1}]
+        document = await storage.get_agent_state_document("alice")
+        assert document is not None
+        assert document.version == 1
+    with contextlib.closing(sqlite3.connect(tmp_path / "agents.db")) as connection:
+        assert connection.execute("SELECT namespace, agent_id FROM agents").fetchall() == [
+            ("default", "alice")
+        ]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.asyncio
+async def test_a_namespace_of_the_bench_cannot_be_given(tmp_path):
+    with pytest.raises(StorageConfigError, match="namespace"):
+        await run(plan(tmp_path, f"sqlite:///{tmp_path}/a.db?namespace=mine"), lambda _: None)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.asyncio
+async def test_a_backend_that_is_not_installed_is_told_before_anything_is_measured(tmp_path):
+    with pytest.raises(BackendNotFoundError):
+        await run(plan(tmp_path, "file", "nosuchbackend"), lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_weaker_durability_is_never_compared_with_stronger(tmp_path):
+    url = f"sqlite:///{tmp_path}/agents.db?durability=normal"
+    made = await run(plan(tmp_path, url, only=frozenset({"appends"})), lambda _: None)
+    goals = {goal.name: goal for goal in made.goals}
+    assert goals["1 caller, of bare sqlite3"].verdict == "not comparable"
+    assert "survives a power cut" in goals["1 caller, of bare sqlite3"].remark
+
+
+@pytest.mark.asyncio
+async def test_two_storages_of_one_backend_are_told_apart(tmp_path):
+    full, weak = f"sqlite:///{tmp_path}/full.db", f"sqlite:///{tmp_path}/weak.db?durability=normal"
+    made = await run(plan(tmp_path, full, weak, full, only=frozenset()), lambda _: None)
+    assert [one.label for one in made.storages] == ["sqlite", "sqlite 2", "sqlite 3"]
+    made = await run(plan(tmp_path, full, weak, only=frozenset()), lambda _: None)
+    assert [one.label for one in made.storages] == ["sqlite, power-cut", "sqlite, crash"]
+
+
+@pytest.mark.asyncio
+async def test_memory_has_no_raw_part_and_says_so(tmp_path):
+    made = await run(plan(tmp_path, "memory", only=frozenset({"appends"})), lambda _: None)
+    assert "memory: there is no raw part for this kind of store" in made.notes
+    assert [row.side for row in made.rows] == ["ours", "ours"]
+
+
+@pytest.mark.asyncio
+async def test_what_fails_on_the_way_is_told_and_costs_no_other_figure(tmp_path, monkeypatch):
+    whole = WORKLOADS["turns"]
+
+    async def broken(_seconds):
+        raise StorageTimeoutError("the disk is asleep")
+
+    async def cells(made):
+        good, bad = await whole(made)
+        bad.measure = broken
+        return [bad, good]
+
+    async def close(_self):
+        raise RuntimeError("the door is stuck")
+
+    monkeypatch.setitem(WORKLOADS, "turns", cells)
+    monkeypatch.setattr(RawFile, "close", close)
+    made = await run(plan(tmp_path, "file", only=frozenset({"turns"})), lambda _: None)
+    assert [row.key for row in made.rows] == ["turn.same_bytes"]
+    assert any("StorageTimeoutError: the disk is asleep" in note for note in made.notes)
+    assert any("could not be removed: RuntimeError: the door is stuck" in note for note in made.notes)
