@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,17 @@ from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutE
 from oacp_storage_mongo import MongoStorage
 
 DRIVERS = ("motor", "pymongo")
+# PyMongo leaves a socket to the garbage collector when it is closed, or cut off, while it connects. That what is ours
+# is closed is shown in test_mongo_endings.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_to_later_tests() -> Iterator[None]:
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

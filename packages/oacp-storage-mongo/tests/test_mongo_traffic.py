@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,38 +52,31 @@ async def test_all_of_the_traffic_comes_back_as_it_was(
 
 
 @pytest.mark.asyncio
-async def test_cost_does_not_grow_with_the_history(
-    oacp_mongo_server: MongoServer, request: pytest.FixtureRequest
-) -> None:
-    """Compared is what the server looked at for the same calls, by its own profiler."""
-    database = name_of(request)
-    costs: dict[str, dict[int, tuple[int, int]]] = {"append": {}, "last 100": {}}
-    client: MongoClient[dict[str, Any]] = MongoClient(oacp_mongo_server.url)
-    profiled = client[database]
-    async with MongoStorage(oacp_mongo_server.url, database=database, timeout=120) as storage:
-        for length in (1000, LONG):
-            while missing := length - await storage.count_interactions("ann"):
-                await storage.store_interactions("ann", [{"n": 1, "text": "x" * 100}] * min(missing, 10_000))
-            for name, of_length in costs.items():
-                profiled.command("profile", 2)
-                for n in range(10):
-                    if name == "append":
-                        await storage.store_interaction("ann", {"n": n, "text": "y" * 100})
-                    else:
-                        assert len(await storage.get_interactions("ann", 100)) == 100
-                profiled.command("profile", 0)
-                asked = list(profiled["system.profile"].find({"ns": {"$regex": "interactions|agents"}}))
-                assert len(asked) >= 10
-                of_length[length] = (
-                    sum(one.get("keysExamined", 0) for one in asked),
-                    sum(one.get("docsExamined", 0) for one in asked),
-                )
-                profiled.drop_collection("system.profile")
-    with client:
-        client.drop_database(database)
-    print(costs)
+async def test_cost_does_not_grow_with_the_history() -> None:
+    """Compared is the best of many rounds; the limit is far from what a cost that grows would be, a hundredfold."""
+    costs: dict[str, dict[int, float]] = {"append": {}, "last 100": {}}
+    with MongoServer() as server:
+        async with MongoStorage(server.url, timeout=120) as storage:
+            for length in (1000, LONG):
+                while missing := length - await storage.count_interactions("ann"):
+                    await storage.store_interactions(
+                        "ann", [{"n": 1, "text": "x" * 100}] * min(missing, 10_000)
+                    )
+                for name, of_length in costs.items():
+                    rounds = []
+                    for n in range(60):
+                        begun = time.perf_counter()
+                        if name == "append":
+                            await storage.store_interaction("ann", {"n": n, "text": "y" * 100})
+                        else:
+                            assert len(await storage.get_interactions("ann", 100)) == 100
+                        rounds.append(time.perf_counter() - begun)
+                    of_length[length] = min(rounds)
+    print(
+        {name: {length: f"{cost * 1e3:.2f} ms" for length, cost in of.items()} for name, of in costs.items()}
+    )
     for name, of_length in costs.items():
-        assert of_length[LONG] == of_length[1000], name
+        assert of_length[LONG] < 4 * of_length[1000], name
 
 
 @pytest.mark.asyncio
@@ -168,4 +162,9 @@ async def test_who_knows_an_older_log_takes_no_place_in_it(
         await there.store_agent_state("ann", {})
         await here.store_interaction("ann", {"n": 14})
         assert [one.sequence async for one in there.iter_interactions("ann")] == [14]
+        await here.store_agent_state("bob", {})
+        await here.delete_agent("bob")  # who never had any interaction
+        await there.store_interaction("bob", {"n": 1})
+        await here.store_interaction("bob", {"n": 2})
+        assert [one.sequence async for one in here.iter_interactions("bob")] == [1, 2]
         assert [damage async for damage in here.verify()] == []

@@ -128,6 +128,7 @@ class _Writing:
         self._lasts = lasts
         self._actual = actual
         self._known = loaded.agents
+        self._deleted = loaded.deleted
         self.incarnations = {
             agent: loaded.agents[agent].incarnation if agent in loaded.agents else os.urandom(12)
             for agent in plan.heads
@@ -191,8 +192,8 @@ class _Writing:
         fences: list[Any] = []
         slots = {agent: layout.slot_of(namespace, agent) for agent in self._plan.heads}
         for agent, slot in slots.items():
-            if agent not in self._known and self._lasts.get(agent, 0):
-                following = layout.record_key(slot, self._lasts[agent] + 1)
+            if agent in self._deleted:  # and comes again
+                following = layout.record_key(slot, self._lasts.get(agent, 0) + 1)
                 fences.append(DeleteOne({"_id": following, "fence": True}))
         lasts = dict(self._lasts)
         rows = []
