@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # What is not installed is Any to a type checker; that it is missing is said when it is asked for.
-
-    from oacp_storage_postgres import PostgreSQLStorage  # type: ignore[import-not-found,unused-ignore]
     import oacp_storage_core
     from oacp_storage_core import *  # noqa: F403 - the same names, listed in one place
     from oacp_storage_file import FileStorage
