@@ -13,6 +13,24 @@ from pymongo import MongoClient
 from mongo_proxy import Proxy
 from mongo_tamper import MongoTamper
 from oacp_storage_conformance import StorageConformance, Tamper
+from oacp_storage_conformance.base import ConformanceBase
+from oacp_storage_conformance.clauses.cancellation import CancellationClause
+from oacp_storage_conformance.clauses.capabilities import CapabilitiesClause
+from oacp_storage_conformance.clauses.concurrency import ConcurrencyClause
+from oacp_storage_conformance.clauses.deletion import DeletionClause
+from oacp_storage_conformance.clauses.durability import DurabilityClause
+from oacp_storage_conformance.clauses.health import HealthClause
+from oacp_storage_conformance.clauses.history import HistoryClause
+from oacp_storage_conformance.clauses.idempotency import IdempotencyClause
+from oacp_storage_conformance.clauses.imports import ImportClause
+from oacp_storage_conformance.clauses.loops import LoopsClause
+from oacp_storage_conformance.clauses.order import OrderClause
+from oacp_storage_conformance.clauses.outages import OutagesClause
+from oacp_storage_conformance.clauses.reference import ReferenceClause
+from oacp_storage_conformance.clauses.retention import RetentionClause
+from oacp_storage_conformance.clauses.turns import TurnsClause
+from oacp_storage_conformance.clauses.versions import VersionsClause
+from oacp_storage_conformance.clauses.watch import WatchClause
 from oacp_storage_conformance.servers import MongoServer
 
 PATIENCE = "timeout=15&connect_timeout=2"  # seconds that calls to a stopped server take
@@ -54,10 +72,9 @@ def url_of(server: MongoServer, proxy: Proxy | None, database: str, driver: str)
     return f"{base}{'&' if '?' in base else '?'}{PATIENCE}&driver={driver}"
 
 
-class OnMongo(StorageConformance):
+class OnMongo:
     """``driver`` decides; each has a database of its own, since a tamper changes all of it."""
 
-    __test__ = False
     driver = ""
 
     @pytest.fixture
@@ -71,11 +88,33 @@ class OnMongo(StorageConformance):
         return MongoTamper(oacp_mongo_server, proxy, f"conformance-{self.driver}")
 
 
-class TestMotor(OnMongo):
-    __test__ = True
+class TestMotor(OnMongo, StorageConformance):
+    """The whole contract on the driver that is the default."""
+
     driver = "motor"
 
 
-class TestPyMongo(OnMongo):
-    __test__ = True
+class TestPyMongo(
+    OnMongo,
+    ReferenceClause,
+    OutagesClause,
+    DurabilityClause,
+    ConcurrencyClause,
+    CancellationClause,
+    LoopsClause,
+    ImportClause,
+    WatchClause,
+    DeletionClause,
+    RetentionClause,
+    TurnsClause,
+    VersionsClause,
+    IdempotencyClause,
+    HistoryClause,
+    OrderClause,
+    HealthClause,
+    CapabilitiesClause,
+    ConformanceBase,
+):
+    """Whatever a driver can do differently; names, payloads and the like are decided before any driver."""
+
     driver = "pymongo"
