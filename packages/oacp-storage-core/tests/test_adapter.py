@@ -368,6 +368,19 @@ async def test_health_tells_no_driver_message() -> None:
     assert (health.ok, health.error) == (False, "OSError")
 
 
+@pytest.mark.asyncio
+async def test_health_asks_a_backend_that_connects_only_when_it_is_used() -> None:
+    class Away(Four):
+        async def get_agent_state(self, agent_id: str) -> dict[str, Any] | None:
+            raise StorageConnectionError("no server at db:5432; start it")
+
+    health = await adapt(Away()).health()
+    assert (health.ok, health.error, health.latency) == (False, "no server at db:5432; start it", None)
+    there = await adapt(Four()).health()
+    assert there.ok
+    assert there.latency is not None
+
+
 def test_it_may_be_used_from_one_loop_after_another() -> None:
     backend = Four()
     storage = adapt(backend)

@@ -82,6 +82,10 @@ def test_a_plain_text_of_the_file_is_not_converted(conf) -> None:
             'default = "mian"\n[storage.main]\n[storage.x]',
             "default names the storage 'mian', which is not there (did you mean 'main'?); there are main, x",
         ),
+        (
+            "[storages.main]",
+            "there is no storage, but a table 'storages' (did you mean 'storage'?); add a table [storage.main]",
+        ),
         ('default = "main"', "default names the storage 'main', which is not there; there are none"),
         ("default = 3\n[storage.main]", "default must be the name of a storage, not int"),
         ("storage = 3", "storages are tables with a name, as in [storage.main]"),
@@ -199,10 +203,14 @@ def test_only_the_table_in_use_is_filled_in(conf) -> None:
         ("a ${OPEN", "password: ${ has no closing }; write $$ for a dollar sign"),
         ("${file:nowhere}", "nowhere of ${file:nowhere} cannot be read: No such file or directory"),
         ("${file:binary}", "binary of ${file:binary} is not UTF-8"),
+        ("${file:nothing}", "nothing of ${file:nothing} is empty"),
+        ("${SHOP_NOTHING}x", "the environment variable SHOP_NOTHING is empty; set it to the value"),
     ],
 )
-def test_what_cannot_be_filled_in_says_where_and_why(conf, text, reason) -> None:
+def test_what_cannot_be_filled_in_says_where_and_why(conf, text, reason, monkeypatch) -> None:
     conf.joinpath("binary").write_bytes(b"\xff")
+    conf.joinpath("nothing").write_text("\n")
+    monkeypatch.setenv("SHOP_NOTHING", "")
     message = refusal(conf, f'[storage.main]\nbackend = "shop"\npassword = "{text}"')
     assert message.startswith(f"{conf}/oacp.toml, [storage.main] password: ")
     assert reason in message

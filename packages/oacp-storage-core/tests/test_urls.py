@@ -28,7 +28,11 @@ from oacp_storage_core.urls import quote_userinfo, secrets_among
         ("postgresql://me:s3c@ret/s3c?r:et#x@db/x", "postgresql://me:***@db/x"),
         ("postgresql:///me:s3cret@db/x", "postgresql://***@db/x"),
         ("postgresql://db/x?user=me&password=s3cret", "postgresql://db/x?user=me&password=***"),
-        ("postgresql://db/x?pass%77ord=s3cret&b=1", "postgresql://db/x?pass%77ord=***&b=1"),
+        ("postgresql://db/x?pass%77ord=s3cret&ssl=1", "postgresql://db/x?pass%77ord=***&ssl=1"),
+        ("redis://h?pasword=s3cret", "redis://h?pasword=***"),
+        ("mongodb://h/?authMechanismProperties=a:s3cret", "mongodb://h/?authMechanismProperties=***"),
+        ("acme://h?colour=s3cret", "acme://h?colour=***"),
+        ("mongodb://h/?ReplicaSet=rs0&pool%5Fsize=4", "mongodb://h/?ReplicaSet=rs0&pool%5Fsize=4"),
         ("postgresql://db/x?password=s3c&ret", "postgresql://db/x?password=***"),
         (
             "x://db/x?PassWord=s3cret&api_key=s3cret&access_token=s3cret",

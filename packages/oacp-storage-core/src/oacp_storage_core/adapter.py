@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from time import perf_counter
 from typing import Any, TypeVar
 
 from oacp_storage_core.arguments import check_limit, check_payload
@@ -12,10 +13,13 @@ from oacp_storage_core.backend import StorageBackend
 from oacp_storage_core.capability import Capability
 from oacp_storage_core.errors import StorageClosedError, StorageError, UnsupportedOperationError
 from oacp_storage_core.names import check_name
-from oacp_storage_core.records import Health
+from oacp_storage_core.records import Durability, Health
 from oacp_storage_core.storage import Storage
 
 _Result = TypeVar("_Result")
+
+_PROBED = "health"
+"""The agent that ``health`` reads: many backends connect at their first use, so opening shows nothing."""
 
 
 def adapt(backend: StorageBackend, *, coerce: bool = False) -> Storage:
@@ -91,17 +95,21 @@ class AdaptedStorage(Storage):
         return await self._call(lambda: self.backend.get_agent_state(agent))
 
     async def health(self) -> Health:
-        """Whether the backend can be opened: more it does not tell."""
+        """Whether the backend can be opened and read: a read of an agent that need not be there is made."""
         name = type(self.backend).__name__
         try:
             await self.open()
+            begun = perf_counter()
+            await self._call(lambda: self.backend.get_agent_state(_PROBED))
+            latency = perf_counter() - begun
         except StorageClosedError:
             raise
         except StorageError as exc:
             return Health(ok=False, backend=name, error=str(exc))
         except Exception as exc:  # noqa: BLE001 - a driver's message could hold a password
             return Health(ok=False, backend=name, error=type(exc).__name__)
-        return Health(ok=True, backend=name, durability="unknown" if self.durable else "none")
+        durability: Durability = "unknown" if self.durable else "none"
+        return Health(ok=True, backend=name, latency=latency, durability=durability)
 
     async def open(self) -> None:
         if self._opened and not self._closed:

@@ -40,6 +40,8 @@ class ConfigFile(NamedTuple):
     path: Path
     storages: Mapping[str, Mapping[str, Any]]
     default: str | None
+    meant: str = ""
+    """Of a file without storages: which of its tables was probably meant to hold them, for messages."""
 
     def default_name(self) -> str:
         """The name under ``default``, or of the only storage; ``StorageConfigError`` when neither is there."""
@@ -51,7 +53,9 @@ class ConfigFile(NamedTuple):
                 raise StorageConfigError(
                     f'{self.path}: which storage? Name one, or add default = "..." at the top; there are {names}'
                 )
-            raise StorageConfigError(f"{self.path}: there is no storage; add a table [storage.main]")
+            raise StorageConfigError(
+                f"{self.path}: there is no storage{self.meant}; add a table [storage.main]"
+            )
         if self.default not in self.storages:
             raise StorageConfigError(
                 f"{self.path}: default names the storage {self.default!r}, which is not there"
@@ -126,7 +130,14 @@ def read_config(path: Path) -> ConfigFile:
         raise StorageConfigError(
             f"{path}: default must be the name of a storage, not {type(default).__name__}"
         )
-    return ConfigFile(path, storages, default)
+    return ConfigFile(path, storages, default, "" if storages else _meant(content))
+
+
+def _meant(content: Mapping[str, Any]) -> str:
+    for key, value in content.items():
+        if isinstance(value, dict) and (hint := did_you_mean(key, ["storage"])):
+            return f", but a table {key!r}{hint}"
+    return ""
 
 
 def _fill_in(template: str, directory: Path, where: str) -> str:
@@ -150,13 +161,18 @@ def _look_up(what: str, directory: Path, where: str) -> str:
     if colon and kind == "file" and name:
         path = directory / name
         try:
-            return re.sub(r"\r?\n\Z", "", path.read_text(encoding="utf-8"))
+            content = re.sub(r"\r?\n\Z", "", path.read_text(encoding="utf-8"))
         except OSError as exc:
             raise StorageConfigError(
                 f"{where}: the file {path} of ${{{what}}} cannot be read: {exc.strerror or exc}"
             ) from exc
         except UnicodeDecodeError:
             raise StorageConfigError(f"{where}: the file {path} of ${{{what}}} is not UTF-8") from None
+        if not content:
+            raise StorageConfigError(
+                f"{where}: the file {path} of ${{{what}}} is empty; write the value into it"
+            )
+        return content
     if not _VARIABLE.fullmatch(what):
         raise StorageConfigError(
             f"{where}: ${{{what}}} is neither ${{NAME}} of a variable nor ${{file:PATH}}; write $$ for a dollar sign"
@@ -165,4 +181,6 @@ def _look_up(what: str, directory: Path, where: str) -> str:
         raise StorageConfigError(
             f"{where}: the environment variable {what} is not set; set it, or write $$ for a dollar sign"
         )
+    if not os.environ[what]:
+        raise StorageConfigError(f"{where}: the environment variable {what} is empty; set it to the value")
     return os.environ[what]

@@ -23,6 +23,19 @@ _ASSIGNMENT = re.compile(  # of a connection string such as "host=db password='s
     re.IGNORECASE | re.DOTALL,
 )
 _HIDDEN = "***"
+_HARMLESS_KEYS = """
+    appname applicationname authmechanism authsource autobackup autovacuum backupinterval backupkeep cachesize
+    clientname coerce compressors connecttimeout connecttimeoutms database databasepath db dbname directconnection
+    directory driver durability enablejsonindexing enablewalmode healthcheckinterval heartbeatfrequencyms host
+    hostaddr journal loadbalanced localthresholdms maxconnections maxfilesize maxidletimems maxoverflow maxpoolsize
+    maxstalenessseconds minpoolsize minreplicas mode name namespace partitionbydate pgbouncer poolsize port protocol
+    readconcernlevel readpreference replicaset responsetimeout retryreads retrywrites serverselectiontimeoutms
+    servicename sockettimeout sockettimeoutms socketconnecttimeout ssl sslcacerts sslcertreqs sslcheckhostname
+    sslmode sslrootcert targetsessionattrs timeout tls tlsallowinvalidcertificates tlsallowinvalidhostnames
+    tlscafile tlsinsecure user w waitqueuetimeoutms wtimeoutms
+"""
+"""Query keys whose values are no secrets, in lower case, without _ - and dots."""
+_SHOWN_KEYS = frozenset(_HARMLESS_KEYS.split())
 
 
 class UrlParts(NamedTuple):
@@ -82,8 +95,9 @@ def redact_url(url: object) -> str:
     """The URL or connection string as it may be shown: whatever could be a password is ``***``.
 
     It never fails and rather hides too much: passwords that should have been percent-encoded (with ``@``,
-    ``/``, ``?`` or ``:`` in them), a user without password (it may be a token), secrets in the query, and
-    ``password=...`` in connection strings of other forms. Lists of hosts are shown.
+    ``/``, ``?`` or ``:`` in them), a user without password (it may be a token), the values in
+    the query of keys that are not known to be harmless (one may be a misspelt password), and ``password=...`` in
+    connection strings of other forms. Lists of hosts are shown.
     """
     scheme, separator, rest = str(url).partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
@@ -111,7 +125,8 @@ def _redact_query(query: str) -> str:
         if not equals and hiding:  # the rest of a password with & in it
             continue
         text = unquote(value)
-        hiding = is_secret(unquote(key)) or "@" in text or _SECRET_WORD.search(text) is not None
+        known = re.sub(r"[_.-]", "", unquote(key)).lower() in _SHOWN_KEYS
+        hiding = bool(equals) and (not known or "@" in text or _SECRET_WORD.search(text) is not None)
         shown.append(f"{key}={_HIDDEN}" if hiding and equals else raw)
     return "&".join(shown)
 
