@@ -4,7 +4,10 @@ import ast
 import asyncio
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +23,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 READMES = sorted([*(ROOT / "packages").glob("*/README.md"), *ROOT.glob("*/README.md")])
 GREETING = "[{'role': 'user', 'content': 'hello'}]\n"
 """What the first program of a backend's README prints."""
+PROGRAMS = [ROOT / "README.md", ROOT / "docs" / "switching.md"]
+"""The pages whose first example is a whole program, which a newcomer saves and runs."""
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
@@ -37,15 +42,19 @@ def names(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-async def run_page(page: Path, blocks: list[tuple[int, str]]) -> None:
-    """Run the blocks one after another, as the cells of a notebook: in one namespace, await at the top level."""
+async def awaited(result: Awaitable[object]) -> None:
+    await result
+
+
+def run_page(page: Path, blocks: list[tuple[int, str]]) -> None:
+    """Run the blocks one after another, in one namespace: await at the top level, or whole programs."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for line, source in blocks:
         tree = ast.parse("\n" * (line - 1) + source)
         code = compile(tree, names(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, namespace)
         if inspect.isawaitable(result):
-            await result
+            asyncio.run(awaited(result))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")], ids=names)
@@ -54,7 +63,18 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
     for _, text in fences(page, "toml"):
         if text.startswith("# oacp.toml\n"):
             Path("oacp.toml").write_text(text)
-    asyncio.run(run_page(page, fences(page, "python")))
+    run_page(page, fences(page, "python"))
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=names)
+def test_the_first_example_is_a_program(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "oacp.toml").write_text('[storage.main]\nurl = "memory://first"\n')
+    program = tmp_path / "program.py"
+    program.write_text(fences(page, "python")[0][1])
+    done = subprocess.run(
+        [sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_custom_backend_of_the_guide_works_on_a_real_server(oacp_redis_server: RedisServer) -> None:
