@@ -33,6 +33,22 @@ async def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path)
     assert path.read_text().startswith("these are my notes")
 
 
+@pytest.mark.asyncio
+async def test_a_store_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    storage = {{ cookiecutter.class_name }}(tmp_path / "nowhere")
+    assert await storage.missing_store() == str(tmp_path / "nowhere" / "default.db")
+    assert list(tmp_path.iterdir()) == []
+    async with storage:
+        assert await storage.missing_store() is None
+
+
+@pytest.mark.parametrize("rest", ["me:s3cret@host/data", "data", "/data?pasword=s3cret"])
+def test_a_url_with_a_host_or_an_unknown_option_is_refused(rest: str) -> None:
+    with pytest.raises(StorageConfigError, match="names a host") as caught:
+        create_storage(f"{{ cookiecutter.backend }}://{rest}")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_loop_that_ends_within_a_commit_leaves_the_file_free(tmp_path: Path) -> None:
     storage = {{ cookiecutter.class_name }}(tmp_path)
     batch = [{"n": n} for n in range(5000)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
+from oacp_storage_core import StorageConfigError, redact_url
 from oacp_storage_engine import Engine, EngineStorage
 
 from {{ cookiecutter.package }}.engine import SQLEngine
@@ -32,7 +33,16 @@ class {{ cookiecutter.class_name }}(EngineStorage, interface=1):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """``{{ cookiecutter.backend }}:///absolute/directory``; options may stand in the query."""
-        return cls(unquote(url.partition("://")[2]), **options)
+        directory = url.partition("://")[2]
+        if not directory.startswith("/") or "?" in directory:
+            raise StorageConfigError(
+                f"the URL {redact_url(url)} names a host or an unknown option: write "
+                "{{ cookiecutter.backend }}:///absolute/directory with three slashes (a ? in a name is %3F)"
+            )
+        return cls(unquote(directory), **options)
+
+    async def missing_store(self) -> str | None:
+        return None if self._path.exists() else str(self._path)
 
     def _make_engine(self) -> Engine:
         return SQLEngine(self._path)
