@@ -75,8 +75,8 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
         (json.dumps({"agent_id": "x" * 513, "interaction": {}}), "513 bytes"),
         ('{"agent_id": "x", "interaction": {}, "id": 5}', "id must be a string, not a number"),
         ('{"agent_id": "x", "interaction": {}, "id": ""}', "id is empty"),
-        ('{"agent_id": "x", "interaction": [1]}', "interaction: list is not a JSON object"),
-        ('{"agent_id": "x", "interaction": null}', "interaction: None is not a JSON object"),
+        ('{"agent_id": "x", "interaction": [1]}', "interaction must be an object, not an array"),
+        ('{"agent_id": "x", "interaction": null}', "interaction must be an object, not null"),
         ('{"agent_id": "x", "interaction": {"a": {"b": NaN}}}', "interaction.a.b: nan is not JSON"),
         ('{"agent_id": "x", "interaction": {"a": 1e999}}', "interaction.a: inf is not JSON"),
         (

@@ -11,7 +11,7 @@ import pytest
 from oacp_command import call, run
 from oacp_storage.exits import Status
 from oacp_storage.failures import describe
-from oacp_storage_core import StorageConfigError, StorageError
+from oacp_storage_core import StorageConfigError
 
 Capture = pytest.CaptureFixture[str]
 HIDING = """
@@ -84,12 +84,3 @@ def test_a_command_of_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatc
         ran = call(capsys, name)
         assert ran.status == 2
         assert f"install it with: pip install oacp-storage-{name}" in ran.err
-
-
-def test_the_cause_is_told_without_passwords() -> None:
-    error = StorageError("get_agent_state ended in PostgresError; the cause tells more")
-    error.__cause__ = RuntimeError("relation\nis gone (postgresql://me:sekret@h/db, password=sekret2) pw% 3")
-    message, _ = describe(error, ["agents", "postgresql://me:pw%25%203@h/db"])
-    assert "RuntimeError: relation is gone" in message
-    for secret in ("sekret", "sekret2", "pw% 3"):
-        assert secret not in message
