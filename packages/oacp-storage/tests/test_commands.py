@@ -376,9 +376,10 @@ class Backend(StorageBackend):
     @classmethod
     def from_url(cls, url): return cls()
     async def store_interaction(self, agent_id, interaction): return "1"
-    async def get_interactions(self, agent_id, limit=100): return [{"n": 1}, {"n": 2}][-limit:]
+    async def get_interactions(self, agent_id, limit=100):
+        return [] if agent_id == "nobody" else [{"n": 1}, {"n": 2}][-limit:]
     async def store_agent_state(self, agent_id, state): return None
-    async def get_agent_state(self, agent_id): return {"mood": "plain"}
+    async def get_agent_state(self, agent_id): return None if agent_id == "nobody" else {"mood": "plain"}
 """
 
 
@@ -398,6 +399,10 @@ def test_a_backend_with_four_methods(tmp_path: Path) -> None:
     assert '"mood": "plain"' in shown.out
     assert '"n": 2' in shown.out
     assert '"n": 1' not in shown.out
+
+    nobody = run("show", "nobody", "four://", env=env)
+    assert (nobody.status, nobody.out) == (2, "")
+    assert "nothing of an agent 'nobody'" in nobody.err
 
     refused = run("import", "-", "--to", "four://", stdin=TEXT, env=env)
     assert refused.status == 3

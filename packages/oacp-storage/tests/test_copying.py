@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from oacp_storage import copying
-from oacp_storage.copying import SHOWN, Comparison, compare_storages, copy_storage
+from oacp_storage.comparing import SHOWN
+from oacp_storage.copying import Comparison, compare_storages, copy_storage
 from oacp_storage_core import (
     Document,
     DuplicateIdError,

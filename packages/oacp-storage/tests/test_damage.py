@@ -68,6 +68,48 @@ def test_show(database: Path, capsys: Capture) -> None:
     assert call(capsys, "show", "bob", f"sqlite:///{database}").status == 0
 
 
+def test_agents(database: Path, capsys: Capture) -> None:
+    damage(database, "oacp_interactions SET body = '{}' WHERE sequence = 10")
+    ran = call(capsys, "agents", f"sqlite:///{database}")
+    assert ran.status == 1
+    rows = {line.split()[-1]: line for line in ran.out.splitlines() if line.strip()}
+    assert rows["alice"].split() == ["10", "damaged", "damaged", "alice"]
+    assert rows["bob"].split() == ["10", "damaged", "version", "1", "bob"]
+    assert sum(line.startswith("damaged: ") for line in ran.err.splitlines()) == 3
+    ran = call(capsys, "agents", f"sqlite:///{database}", "--json")
+    assert ran.status == 1
+    alice, bob = map(json.loads, ran.out.splitlines())
+    assert (alice["newest"], alice["state_version"], len(alice["damaged"])) == (None, None, 2)
+    assert (bob["newest"], bob["state_version"], len(bob["damaged"])) == (None, 1, 1)
+
+
+def test_compare_goes_on_and_names_the_store(database: Path, tmp_path: Path, capsys: Capture) -> None:
+    damaged, whole = f"sqlite:///{database}", f"file://{tmp_path}/copy"
+    assert call(capsys, "copy", damaged, whole, "--skip-damaged").status == 1
+    for stores, which in (((damaged, whole), "first"), ((whole, damaged), "second")):
+        ran = call(capsys, "compare", *stores)
+        assert (ran.status, ran.err) == (1, "")
+        named = [line for line in ran.out.splitlines() if line.startswith(f"damaged in the {which}: ")]
+        assert len(named) == 6
+        assert "6 differ" in ran.out
+
+
+def test_compare_tells_of_a_damaged_record_once(tmp_path: Path, capsys: Capture) -> None:
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+
+    async def fill(storage: Storage) -> None:
+        await storage.record_turn("a", interactions=[{"n": 1}, {"n": 2}], state={"n": 1}, learning={"k": {}})
+
+    asyncio.run(in_storage(f"sqlite:///{one}", fill))
+    assert call(capsys, "copy", f"sqlite:///{one}", f"sqlite:///{other}").status == 0
+    damage(one, "oacp_interactions SET body = '{\"n\":9}' WHERE sequence = 1")
+    damage(one, "oacp_documents SET body = '{\"n\":9}'")
+    ran = call(capsys, "compare", f"sqlite:///{one}", f"sqlite:///{other}")
+    assert ran.status == 1
+    assert [line.partition(":")[0] for line in ran.out.splitlines()[:-1]] == ["damaged in the first"] * 3
+    assert "3 differ" in ran.out
+
+
 def test_export(database: Path, tmp_path: Path, capsys: Capture) -> None:
     ran = call(capsys, "export", f"sqlite:///{database}", tmp_path / "out")
     assert ran.status == 1

@@ -68,15 +68,15 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
         (b"\xff\xfe{\x00}\x00", "not UTF-8 text: invalid start byte at byte 0"),
         ('{"interaction": {}}', "agent_id is missing"),
         ('{"agent_id": "x"}', "interaction is missing"),
-        ('{"agent_id": null, "interaction": {}}', "agent_id must be a str, not NoneType"),
+        ('{"agent_id": null, "interaction": {}}', "agent_id must be a string, not null"),
         ('{"agent_id": "", "interaction": {}}', "agent_id is empty"),
         ('{"agent_id": "a\\u0000", "interaction": {}}', "contains a NUL character"),
         ('{"agent_id": "\\ud800", "interaction": {}}', "lone surrogate"),
         (json.dumps({"agent_id": "x" * 513, "interaction": {}}), "513 bytes"),
-        ('{"agent_id": "x", "interaction": {}, "id": 5}', "id must be a str, not int"),
+        ('{"agent_id": "x", "interaction": {}, "id": 5}', "id must be a string, not a number"),
         ('{"agent_id": "x", "interaction": {}, "id": ""}', "id is empty"),
-        ('{"agent_id": "x", "interaction": [1]}', "interaction: list is not a JSON object"),
-        ('{"agent_id": "x", "interaction": null}', "interaction: None is not a JSON object"),
+        ('{"agent_id": "x", "interaction": [1]}', "interaction must be an object, not an array"),
+        ('{"agent_id": "x", "interaction": null}', "interaction must be an object, not null"),
         ('{"agent_id": "x", "interaction": {"a": {"b": NaN}}}', "interaction.a.b: nan is not JSON"),
         ('{"agent_id": "x", "interaction": {"a": 1e999}}', "interaction.a: inf is not JSON"),
         (
@@ -96,7 +96,10 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
         ('{"agent_id": "x", "interaction": {"n": NaN, "n": 1}}', "the key 'n' stands twice"),
         ('{"agent_id": "x", "interaction": {"%s": 1, "%s": 2}}' % (2 * ("k" * 500,)), "stands twice"),
         ('{"agent_id": "x", "interaction": {}, "sequence": 1}', "unknown field 'sequence'"),
-        ('{"agent_id": "x", "interaction": {}, "timestamp": 1706700000}', "must be ISO 8601 text, not int"),
+        (
+            '{"agent_id": "x", "interaction": {}, "timestamp": 1706700000}',
+            "must be a string with an ISO 8601 time, not a number",
+        ),
         ('{"agent_id": "x", "interaction": {}, "timestamp": "2024-01-01"}', "has no time zone"),
         ('{"agent_id": "x", "interaction": {}, "timestamp": "2024-01-01T00:00:00"}', "has no time zone"),
         ('{"agent_id": "x", "interaction": {}, "timestamp": "noon"}', "is not ISO 8601"),
@@ -137,3 +140,22 @@ def test_what_is_written_reads_back(agent_id: str, name: str, moment: datetime, 
     found = parsed(line)
     assert (found.agent_id, found.id, found.timestamp) == (agent_id, name, moment)
     assert encode(found.data)[0] == encode(data)[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ('"agent_id": 1, "interaction": {}', "agent_id must be a string, not a number"),
+        ('"agent_id": "a", "interaction": [{}]', "interaction must be an object, not an array"),
+        ('"agent_id": "a", "interaction": null', "interaction must be an object, not null"),
+        ('"agent_id": "a", "interaction": {}, "id": true', "id must be a string, not true"),
+        (
+            '"agent_id": "a", "interaction": {}, "timestamp": 1.5',
+            "timestamp must be a string with an ISO 8601 time, not a number",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_named_in_the_words_of_json(fields: str, reason: str) -> None:
+    with pytest.raises(MalformedLineError) as caught:
+        parse_line(Line(1, f"{{{fields}}}".encode()), datetime.now(UTC))
+    assert str(caught.value) == reason

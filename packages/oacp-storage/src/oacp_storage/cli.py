@@ -34,6 +34,9 @@ COMMANDS = {
 
 _MODULES = {"import": "import_"}
 
+_ELSEWHERE = ("bench", "conformance")
+"""Commands of our own packages that are installed by themselves, as oacp-storage-NAME."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (by default those of the process) and return its exit status."""
@@ -85,6 +88,11 @@ def make_app(invoked: str | None = None) -> App:
     others = add_plugin_commands(app, invoked)
     if invoked is not None and not invoked.startswith("-") and invoked not in app:
         # Cyclopts would load every command to suggest one.
+        if invoked in _ELSEWHERE:
+            raise Stop(
+                f"there is no command {invoked!r}; install it with: pip install oacp-storage-{invoked}",
+                Status.USAGE,
+            )
         raise Stop(
             f"there is no command {invoked!r}{did_you_mean(invoked, [*COMMANDS, *others])}", Status.USAGE
         )

@@ -1,6 +1,6 @@
 """Compressed streams, told apart by their first bytes, read and written piece by piece.
 
-A cut or damaged stream is an error, never a shorter file.
+A cut or damaged stream is an error, never a shorter file. Zstandard's library is loaded only where it is needed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+
+class ZstandardError(Exception):
+    """Zstandard frames are damaged."""
+
+
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, ZstandardError)
 """What reading raises when the compressed data is cut off or damaged."""
 
 _BUFFER = 256 * 1024
@@ -61,7 +64,10 @@ class _ZstdReader(io.RawIOBase):
     """Zstandard frames, one after another. The library's own reader takes a cut frame for the end of the file."""
 
     def __init__(self, source: io.RawIOBase) -> None:
+        import zstandard
+
         self._source = io.BufferedReader(source, _BUFFER)
+        self._library = zstandard
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._at_start = True
         self._pending = memoryview(b"")
@@ -79,10 +85,13 @@ class _ZstdReader(io.RawIOBase):
                     return 0
                 raise EOFError("the last frame is not complete")
             self._at_start = False
-            self._pending = memoryview(self._frame.decompress(piece))
+            try:
+                self._pending = memoryview(self._frame.decompress(piece))
+            except self._library.ZstdError as exc:
+                raise ZstandardError(str(exc)) from exc
             if self._frame.eof:
                 self._rest = self._frame.unused_data
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._frame = self._library.ZstdDecompressor().decompressobj()
                 self._at_start = True
         size = min(len(buffer), len(self._pending))
         buffer[:size] = self._pending[:size]
@@ -100,6 +109,8 @@ def compressed(target: BinaryIO, name: Path) -> Iterator[BinaryIO]:
         with gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as stream:
             yield stream  # type: ignore[misc]  # a writable binary stream, whatever typeshed calls it
     elif name.suffix == ".zst":
+        import zstandard
+
         with zstandard.ZstdCompressor().stream_writer(target, closefd=False) as stream:
             yield stream
     else:

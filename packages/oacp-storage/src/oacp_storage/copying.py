@@ -1,4 +1,4 @@
-"""Copying everything from one storage to another, and comparing two of them record by record.
+"""Copying everything from one storage to another.
 
 A copy keeps sequences, versions, ids and times. It may be interrupted and run again, and then goes on where it
 was. It takes from the source what is there while it runs: for a consistent copy nobody may write meanwhile;
@@ -8,26 +8,29 @@ otherwise a second run brings what has come since.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
 
 import msgspec
 
+from oacp_storage.comparing import Comparison, compare_storages, differing
 from oacp_storage.damaged import Damages, Tell, readable, stop, undamaged, undamaged_documents
 from oacp_storage.exporting import all_agents
-from oacp_storage_core import CorruptDataError, Document, Interaction, Storage
+from oacp_storage_core import (
+    CorruptDataError,
+    Document,
+    DuplicateIdError,
+    Interaction,
+    Storage,
+    VersionConflictError,
+)
 
-_T = TypeVar("_T")
-_Record = Interaction | Document
+__all__ = ["Comparison", "CopySummary", "compare_storages", "copy_storage"]
 
 _BATCH_INTERACTIONS = 2_000
 _BATCH_BYTES = 1024 * 1024
 _AGENTS_AT_ONCE = 16
-
-SHOWN = 20
-"""How many differences are kept in words; all are counted."""
 
 
 @dataclass
@@ -40,22 +43,6 @@ class CopySummary:
     left_out: Damages = field(default_factory=Damages)
 
 
-@dataclass
-class Comparison:
-    """What was compared, counted in records of either side, and how many differ; ``shown`` has the first."""
-
-    agents: int = 0
-    interactions: int = 0
-    documents: int = 0
-    differences: int = 0
-    shown: list[str] = field(default_factory=list)
-
-    @property
-    def equal(self) -> bool:
-        """Whether not a single record differs."""
-        return not self.differences
-
-
 async def copy_storage(
     source: Storage,
     target: Storage,
@@ -65,11 +52,13 @@ async def copy_storage(
 ) -> CopySummary:
     """Copy interactions, states, learning data and system state; what is there already is passed over.
 
-    Agents of the target that the source does not have stay; documents are replaced. An agent of which retention
-    has left nothing has nothing to be copied. ``skip_damaged`` leaves out what cannot be read, and tells of it in
+    Agents of the target that the source does not have stay. A document of the target is replaced only by a newer
+    version. An agent of which retention has left nothing has nothing to be copied.
+    ``skip_damaged`` leaves out what cannot be read, and tells of it in
     the summary, as it does of what an earlier copy left out. ``progress`` is called after each agent.
     Raises ``CorruptDataError`` for a damaged record that is not to be left out, ``DuplicateIdError`` where the
-    target has a log of its own for an agent, and ``UnsupportedOperationError`` where a storage lacks what is needed
+    target has a log of its own for an agent, ``VersionConflictError`` where it has a newer or another document,
+    and ``UnsupportedOperationError`` where a storage lacks what is needed
     (IMPORT in the target).
     """
     summary = CopySummary()
@@ -91,7 +80,9 @@ async def copy_storage(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     async for document in undamaged_documents(source.list_system_state, tell):
-        await target.import_system_state(document)
+        what = f"system state {document.key!r}"
+        if await _is_wanted(document, target.get_system_state_document(document.key), what, tell):
+            await target.import_system_state(document)
         summary.documents += 1
     return summary
 
@@ -101,6 +92,11 @@ async def _copy_agent(
 ) -> None:
     # The state is read before the log, and stored after it: what a state speaks of is in the log.
     state = await readable(source.get_agent_state_document(agent_id), tell)
+    new_state = state
+    if state is not None:
+        there_already = target.get_agent_state_document(agent_id)
+        if not await _is_wanted(state, there_already, f"state of agent {agent_id!r}", tell):
+            new_state = None
     after = await _common_head(source, target, agent_id, tell)
     there = await target.count_interactions(agent_id, before=after + 1)
     missing = await source.count_interactions(agent_id, before=after + 1) - there
@@ -116,102 +112,64 @@ async def _copy_agent(
             await target.import_records(agent_id, interactions=batch)
             summary.interactions += len(batch)
             batch, size = [], 0
-    await target.import_records(agent_id, interactions=batch, state=state)
+    await target.import_records(agent_id, interactions=batch, state=new_state)
     summary.interactions += len(batch)
     summary.documents += state is not None
     async for document in undamaged_documents(partial(source.list_learning_data, agent_id), tell):
-        await target.import_records(agent_id, learning=[document])
+        there_already = target.get_learning_data_document(agent_id, document.key)
+        what = f"learning data {document.key!r} of agent {agent_id!r}"
+        if await _is_wanted(document, there_already, what, tell):
+            await target.import_records(agent_id, learning=[document])
         summary.documents += 1
     summary.agents += 1
 
 
+async def _is_wanted(document: Document, there: Awaitable[Document | None], what: str, tell: Tell) -> bool:
+    """Whether the target lacks the document, or has an older one; False when it has the very same.
+
+    An older one has a lower version and is not of a later time: so an earlier copy left it, as far as can be
+    told. Anything else was written in the target: ``VersionConflictError``.
+    """
+    try:
+        found = await there
+    except CorruptDataError as exc:
+        tell(CorruptDataError(f"in the target: {exc}", agent_id=exc.agent_id, key=exc.key))
+        return False
+    if found is None:
+        return True
+    if not differing(found, document):
+        return False
+    if found.version < document.version and found.updated_at <= document.updated_at:
+        return True
+    raise VersionConflictError(
+        f"{what}: the target has version {found.version} of {found.updated_at.isoformat()}, and it is not an older "
+        f"form of version {document.version} of {document.updated_at.isoformat()} in the source; it was not "
+        "replaced: delete it in the target, or copy into an empty storage",
+        expected=document.version,
+        actual=found.version,
+    )
+
+
 async def _common_head(source: Storage, target: Storage, agent_id: str, tell: Tell) -> int:
-    """The sequence up to which an earlier run has copied the agent's log, 0 when there is nothing to rely on."""
+    """The sequence up to which an earlier run has copied the agent's log, 0 when the target has none.
+
+    ``DuplicateIdError`` where the newest interaction of the target is not the source's.
+    """
     async for last in target.iter_interactions(agent_id, reverse=True, limit=1):
         try:
             original = await source.get_interaction(agent_id, last.id)
         except CorruptDataError as exc:
             tell(exc)
             return last.sequence if exc.sequence == last.sequence else 0
-        if _bytes(original) == _bytes(last):
-            return last.sequence
-    return 0
-
-
-async def compare_storages(one: Storage, other: Storage) -> Comparison:
-    """Compare every record: sequences, ids, times, versions, and payloads with types and key order."""
-    result = Comparison()
-    async for names in _joined(all_agents(one), all_agents(other), key=str):
-        result.agents += 1
-        await _compare_agent(one, other, names[0] or names[1] or "", result)
-    async for pair in _joined(
-        *(undamaged_documents(side.list_system_state, stop) for side in (one, other)), key=_key
-    ):
-        result.documents += 1
-        _note(result, f"system state {_name(pair)!r}", *pair)
-    return result
-
-
-async def _compare_agent(one: Storage, other: Storage, agent_id: str, result: Comparison) -> None:
-    logs = _joined(
-        one.iter_interactions(agent_id), other.iter_interactions(agent_id), key=lambda record: record.sequence
-    )
-    async for pair in logs:
-        result.interactions += 1
-        first = pair[0] or pair[1]
-        _note(result, f"agent {agent_id!r}, interaction {first.sequence if first else 0}", *pair)
-    states = await one.get_agent_state_document(agent_id), await other.get_agent_state_document(agent_id)
-    if states != (None, None):
-        result.documents += 1
-        _note(result, f"state of agent {agent_id!r}", *states)
-    learned = (undamaged_documents(partial(side.list_learning_data, agent_id), stop) for side in (one, other))
-    async for documents in _joined(*learned, key=_key):
-        result.documents += 1
-        _note(result, f"learning data {_name(documents)!r} of agent {agent_id!r}", *documents)
-
-
-def _note(result: Comparison, what: str, one: _Record | None, other: _Record | None) -> None:
-    """Count a pair of records that differ. Their encodings are compared: there 1 is not 1.0, nor true."""
-    if _bytes(one) == _bytes(other):
-        return
-    result.differences += 1
-    if len(result.shown) == SHOWN:
-        return
-    if one is None or other is None:
-        result.shown.append(f"{what}: only in the {'second' if one is None else 'first'}")
-        return
-    fields = [
-        name for name in one.__struct_fields__ if _bytes(getattr(one, name)) != _bytes(getattr(other, name))
-    ]
-    result.shown.append(f"{what}: {' and '.join(fields)} differ{'s' if len(fields) == 1 else ''}")
-
-
-async def _joined(
-    left: AsyncIterator[_T], right: AsyncIterator[_T], *, key: Callable[[_T], Any]
-) -> AsyncIterator[tuple[_T | None, _T | None]]:
-    """Both sorted streams side by side: what has the same key together, None where one has nothing."""
-    one, other = await anext(left, None), await anext(right, None)
-    while one is not None or other is not None:
-        if one is not None and (other is None or key(one) < key(other)):
-            yield one, None
-            one = await anext(left, None)
-        elif other is not None and (one is None or key(other) < key(one)):
-            yield None, other
-            other = await anext(right, None)
+        if original is None:
+            problem = "is not in the source"
+        elif fields := differing(original, last):
+            problem = f"is another one in the source: {fields}"
         else:
-            yield one, other
-            one, other = await anext(left, None), await anext(right, None)
-
-
-def _key(document: Document) -> str:
-    return document.key
-
-
-def _name(pair: tuple[Document | None, Document | None]) -> str:
-    return "".join(document.key for document in pair[:1] if document) or "".join(
-        document.key for document in pair[1:] if document
-    )
-
-
-def _bytes(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+            return last.sequence
+        raise DuplicateIdError(
+            f"agent {agent_id!r}: the newest interaction {last.sequence} of the target (id {last.id!r}) {problem}; "
+            "the target has a log of its own, and nothing was added to it: delete this agent in the target, or "
+            "copy into an empty storage"
+        )
+    return 0

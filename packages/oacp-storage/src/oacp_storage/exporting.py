@@ -75,8 +75,11 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     On any failure the file that was there stays as it was. Only its owner may read it, like the stores it comes
     from. What is no regular file (a device, a pipe) is written to directly.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    if (
+        not path.exists() or path.is_file()
+    ):  # a pipe, as /dev/stdout may be one, has no path to be resolved to
+        path = path.resolve()
+    else:
         with path.open("wb") as file, compressed(file, path) as stream:
             yield stream
         return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
+from oacp_storage.drivers import advice, missing_module
 from oacp_storage.exits import Status, Stop
 from oacp_storage_core import (
     BackendLookupError,
@@ -27,6 +28,9 @@ def describe(exc: Exception, tokens: Sequence[str]) -> tuple[str, Status]:
     if isinstance(exc, CycloptsError):
         command = " ".join(["oacp-storage", *(exc.command_chain or ())])
         return f"{str(exc).rstrip('.')}; see {command} --help", Status.USAGE
+    module = missing_module(exc)
+    if module is not None:
+        return advice(module), Status.USAGE
     if isinstance(exc, _USAGE):
         return str(exc), Status.USAGE
     if isinstance(exc, StorageError):
@@ -34,8 +38,8 @@ def describe(exc: Exception, tokens: Sequence[str]) -> tuple[str, Status]:
     if isinstance(exc, OSError):
         place = f"{exc.filename}: " if exc.filename is not None else ""
         return f"{place}{exc.strerror or exc}", Status.FAILED
-    advice = "this is a defect: please report it with the traceback that OACP_STORAGE_TRACEBACK=1 shows"
-    return f"unexpected {type(exc).__name__}: {exc}; {advice}", Status.FAILED
+    request = "this is a defect: please report it with the traceback that OACP_STORAGE_TRACEBACK=1 shows"
+    return f"unexpected {type(exc).__name__}: {exc}; {request}", Status.FAILED
 
 
 def without_secrets(text: str, tokens: Sequence[str]) -> str:

@@ -45,6 +45,10 @@ def parse_line(line: Line, default_time: datetime) -> Interaction:
     for name in ("agent_id", "interaction"):
         if name not in fields:
             raise MalformedLineError(f"{name} is missing")
+    for name, kind in (("agent_id", str), ("interaction", dict), ("id", str)):
+        value = fields.get(name)
+        if not isinstance(value, kind) and not (name == "id" and value is None):
+            raise MalformedLineError(f"{name} must be {_kind(kind())}, not {_kind(value)}")
     try:
         agent_id = check_name(fields["agent_id"])
         interaction = fields["interaction"]
@@ -104,6 +108,21 @@ def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _kind(value: Any) -> str:
+    """What a decoded value is in the words of JSON."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+        case _:
+            return "a number"
+
+
 def format_line(interaction: Interaction) -> bytes:
     """The line of an interaction, with its end."""
     return (
@@ -129,7 +148,7 @@ def _derived_id(number: int, agent_id: str, body: bytes) -> str:
 
 def _moment(stamp: Any) -> datetime:
     if not isinstance(stamp, str):
-        raise MalformedLineError(f"timestamp must be ISO 8601 text, not {type(stamp).__name__}")
+        raise MalformedLineError(f"timestamp must be a string with an ISO 8601 time, not {_kind(stamp)}")
     try:
         moment = datetime.fromisoformat(stamp)
         if moment.tzinfo is None:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from oacp_storage.drivers import advice, missing_driver, missing_module
 from oacp_storage.exits import Status
 from oacp_storage.parameters import AsJson
 from oacp_storage.screen import print_table, table, visible
@@ -69,7 +70,10 @@ def _describe(info: BackendInfo) -> dict[str, Any]:
     try:
         backend = load_backend(info.names[0])
     except BackendLookupError as exc:
-        return {**described, "problem": str(exc)}
+        driver = missing_module(exc)
+        return {**described, "problem": str(exc) if driver is None else advice(driver)}
+    if driver := missing_driver(info.distribution):
+        return {**described, "problem": advice(driver)}
     declared = backend.declares if issubclass(backend, Storage) else frozenset()
     return {
         **described,

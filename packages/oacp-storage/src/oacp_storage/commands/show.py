@@ -106,14 +106,16 @@ def _more(damages: Damages) -> list[str]:
 async def _describe_plainly(storage: Storage, agent_id: str, last: int) -> dict[str, Any]:
     """From a backend with the four methods alone, which cannot tell whether there is such an agent."""
     state = await storage.get_agent_state(agent_id)
-    interactions = await storage.get_interactions(agent_id, last)
+    interactions = await storage.get_interactions(agent_id, max(last, 1))
+    if state is None and not interactions:
+        raise Stop(f"the storage has nothing of an agent {agent_id!r}", Status.USAGE)
     return {
         "agent_id": agent_id,
         "count": None,
         "state": None if state is None else {"data": state},
         "learning": [],
         "more_learning": False,
-        "interactions": [{"interaction": one} for one in interactions],
+        "interactions": [{"interaction": one} for one in (interactions if last else [])],
         "damaged": [],
     }
 

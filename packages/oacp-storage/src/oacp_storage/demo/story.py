@@ -26,7 +26,7 @@ from oacp_storage.demo.library import QUESTIONS
 from oacp_storage.demo.team import make_team
 from oacp_storage.exits import Status, Stop
 from oacp_storage.exporting import all_agents
-from oacp_storage_core import Interaction, MemoryStorage, Storage, open_storage
+from oacp_storage_core import Interaction, MemoryStorage, Storage, load_backend, open_storage
 
 THINK = 0.03
 """Seconds that an agent takes for a turn, so that there is a middle of the work to be killed in."""
@@ -54,6 +54,8 @@ class Story:
 
     async def tell(self) -> Status:
         """All acts, one after the other; ``Status.FOUND`` when a claim did not hold."""
+        for name in ("sqlite", "file"):
+            load_backend(name)  # before anything is told: one that is broken is one line
         expected = await self._without_a_kill()
         total = sum(map(len, expected.values()))
         if not 1 <= self._kill_after <= total - 2:
