@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from oacp_storage_conformance.servers import PostgresServer
@@ -47,6 +48,12 @@ def test_a_role_with_the_grants_of_the_readme_can_do_everything(
         assert command("partition", database).returncode == 0
     (grants,) = re.findall(r"```sql\n(GRANT .*?)```", README, re.DOTALL)
     asyncio.run(query(database, grants))
+    for change in (
+        "UPDATE oacp.meta SET schema_version = 2",
+        "INSERT INTO oacp.partitions VALUES ('agents', '-infinity', '-infinity')",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            asyncio.run(query(role, change))
 
     async def use() -> None:
         async with PostgreSQLStorage(role, partition_by_date=partitioned) as storage:

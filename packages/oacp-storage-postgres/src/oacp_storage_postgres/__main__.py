@@ -1,8 +1,8 @@
 """``python -m oacp_storage_postgres COMMAND [URL]``: what the owner of the database does once.
 
 - ``schema``: create or upgrade the tables, so that roles without the right to do so can work afterwards.
-- ``partition``: turn a filled store into one partitioned by month; writers wait for it. Where it is partitioned, the
-  partitions of this month and the next are created.
+- ``partition``: turn a filled store into one partitioned by month; readers and writers wait for it. Where it is
+  partitioned, the partitions of this month and the next are created.
 - ``index``: create the index of enable_json_indexing; writers wait for it.
 - ``sql``: print the statements that make the schema, for those who run such things by hand.
 """

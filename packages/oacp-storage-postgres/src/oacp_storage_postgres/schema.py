@@ -77,7 +77,8 @@ async def make_partitioned(connection: Any) -> None:
         await connection.execute(sql.LOCK_SCHEMA)
         if not await connection.fetchval(sql.IS_PARTITIONED):
             await connection.execute(statements_of("make_partitioned.sql"))
-            await connection.execute(statements_of("views.sql"))
+            await connection.execute(statements_of("views.sql"))  # replaced, not dropped: their grants stay
+            await connection.execute(statements_of("first_partition.sql"))
             await connection.execute(sql.CREATE_PARTITIONS)
 
 
