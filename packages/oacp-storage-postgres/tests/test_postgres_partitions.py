@@ -135,6 +135,36 @@ async def test_a_partition_that_somebody_reads_is_left_to_ordinary_deletion(data
 
 
 @pytest.mark.asyncio
+async def test_nobody_waits_while_it_is_found_out_what_can_be_dropped(database: str) -> None:
+    older = "interactions_2019_12"
+    async with PostgreSQLStorage(database, partition_by_date=True) as storage:
+        await query(
+            database,
+            f"CREATE TABLE oacp.{older} PARTITION OF oacp.interactions FOR VALUES FROM ('2019-12-01 00:00+00') TO ('2020-01-01 00:00+00');"
+            f"INSERT INTO oacp.partitions VALUES ('{older}', '2019-12-01 00:00+00', '2020-01-01 00:00+00');",
+        )
+        await fill(storage, "ann", 5)
+        await make_old_partition(database)
+        writer = await asyncpg.connect(database)
+        try:
+            async with writer.transaction():
+                await writer.execute(f"LOCK TABLE oacp.{OLD} IN ROW EXCLUSIVE MODE")
+                deleting = asyncio.ensure_future(storage.delete_interactions(before=FEBRUARY))
+                while not await writer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    assert not deleting.done(), "it did not wait for the writer"
+                    await asyncio.sleep(0.01)
+                held = (
+                    "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'"
+                    " AND relation = 'oacp.interactions'::regclass"
+                )
+                assert await writer.fetchval(held) == 0
+            assert await deleting == 5
+            assert not {OLD, older} & set(await partitions(database))
+        finally:
+            await writer.close()
+
+
+@pytest.mark.asyncio
 async def test_given_ids_are_unique_over_partitions(database: str) -> None:
     async with PostgreSQLStorage(database, partition_by_date=True) as storage:
         await storage.store_interaction("ann", {"n": 1}, interaction_id="one")

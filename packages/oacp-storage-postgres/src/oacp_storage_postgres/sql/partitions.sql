@@ -56,6 +56,8 @@ DECLARE
     v_others boolean;
     v_count bigint;
     v_name text;
+    v_names text[] := '{}';
+    v_counts bigint[] := '{}';
     c_others constant text := 'SELECT EXISTS (SELECT FROM oacp.%I WHERE namespace <> $1 OR at_us >= $2)';
 BEGIN
     v_outcome := oacp.receipt_of(p_schema_version, p_attempt);
@@ -79,9 +81,19 @@ BEGIN
                 'SELECT count(*) FROM oacp.%I i JOIN oacp.agents a ON a.agent_id = i.agent_id '
                 'AND a.namespace = i.namespace AND i.sequence > a.floor', v_name
             ) INTO v_count;
-            EXECUTE format('DROP TABLE oacp.%I', v_name);
-            DELETE FROM oacp.partitions WHERE name = v_name;
-            v_dropped := v_dropped + v_count;
+            v_names := v_names || v_name;
+            v_counts := v_counts || v_count;
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;
+        END;
+    END LOOP;
+    -- The first drop locks all of oacp.interactions, so that nothing may take long from here on.
+    SET LOCAL lock_timeout = '200ms';
+    FOR i IN 1 .. cardinality(v_names) LOOP
+        BEGIN
+            EXECUTE format('DROP TABLE oacp.%I', v_names[i]);
+            DELETE FROM oacp.partitions WHERE name = v_names[i];
+            v_dropped := v_dropped + v_counts[i];
         EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist THEN
             CONTINUE;
         END;
