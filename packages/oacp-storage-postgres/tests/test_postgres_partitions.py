@@ -140,7 +140,8 @@ async def test_nobody_waits_while_it_is_found_out_what_can_be_dropped(database: 
     async with PostgreSQLStorage(database, partition_by_date=True) as storage:
         await query(
             database,
-            f"CREATE TABLE oacp.{older} PARTITION OF oacp.interactions FOR VALUES FROM ('2019-12-01 00:00+00') TO ('2020-01-01 00:00+00');"
+            f"CREATE TABLE oacp.{older} PARTITION OF oacp.interactions"
+            " FOR VALUES FROM ('2019-12-01 00:00+00') TO ('2020-01-01 00:00+00');"
             f"INSERT INTO oacp.partitions VALUES ('{older}', '2019-12-01 00:00+00', '2020-01-01 00:00+00');",
         )
         await fill(storage, "ann", 5)
