@@ -153,8 +153,8 @@ async def test_what_writes_and_what_watches_reads_from_the_primary_in_any_block(
         async with PostgreSQLStorage(behind):
             pass
         async with PostgreSQLStorage(database, read_connection_string=behind) as storage:
-            turn = {"interactions": [Interaction("ann", "one", 0, datetime(2020, 1, 1, tzinfo=UTC), {})]}
-            first = await storage.record_turn("ann", **turn)
+            turn = [Interaction("ann", "one", 0, datetime(2020, 1, 1, tzinfo=UTC), {})]
+            first = await storage.record_turn("ann", interactions=turn)
             await storage.store_interaction("ann", {})
             await query(database, "UPDATE oacp.interactions SET crc = crc + 1 WHERE sequence = 2")
             with stale_reads():
@@ -163,7 +163,7 @@ async def test_what_writes_and_what_watches_reads_from_the_primary_in_any_block(
                 watching = storage.watch_interactions("ann", after=0)
                 async with asyncio.timeout(30):
                     assert (await anext(watching)).id == "one"
-                replayed = await storage.record_turn("ann", **turn)
+                replayed = await storage.record_turn("ann", interactions=turn)
                 assert replayed.replayed
                 assert replayed.interactions == first.interactions
                 assert await storage.delete_interactions(keep_last=0) == 2
@@ -174,7 +174,9 @@ def test_a_replica_of_several_hosts_need_not_be_the_primary() -> None:
     hosts = "postgresql://u@a,b/oacp"
     storage = PostgreSQLStorage(hosts, read_connection_string=hosts)
     assert storage._settings["target_session_attrs"] == "primary"  # noqa: SLF001 - what the driver is given
-    assert "target_session_attrs" not in storage._replica_settings  # noqa: SLF001
+    replica = storage._replica_settings  # noqa: SLF001
+    assert replica is not None
+    assert "target_session_attrs" not in replica
 
 
 @pytest.mark.asyncio
