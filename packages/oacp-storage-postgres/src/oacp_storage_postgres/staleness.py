@@ -21,7 +21,7 @@ def stale_reads() -> Iterator[None]:
     A single document never does, because compare-and-set builds on what was read. A replica is behind by as much as it
     takes to copy what was committed: a read may miss what was acknowledged a moment before. Not affected are writes and
     what they read, ``verify``, ``watch_interactions``, and reads outside the block, in other tasks too. Where no
-    ``read_connection_string`` is given, or the replica does not answer, the reads go to the server as always.
+    ``read_connection_string`` is given, or the replica cannot be reached, the reads go to the server as always.
     """
     with _stale(True):
         yield
