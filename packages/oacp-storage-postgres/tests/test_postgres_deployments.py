@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from oacp_storage_conformance.servers import PostgresServer
-from oacp_storage_core import StorageConfigError, create_storage
+from oacp_storage_core import Interaction, StorageConfigError, create_storage
 from oacp_storage_postgres import PostgreSQLStorage, stale_reads
 from postgres_testing import at, fresh_database, query, whole_log
 
@@ -46,6 +48,12 @@ def test_a_role_with_the_grants_of_the_readme_can_do_everything(
         assert command("partition", database).returncode == 0
     (grants,) = re.findall(r"```sql\n(GRANT .*?)```", README, re.DOTALL)
     asyncio.run(query(database, grants))
+    for change in (
+        "UPDATE oacp.meta SET schema_version = 2",
+        "INSERT INTO oacp.partitions VALUES ('agents', '-infinity', '-infinity')",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            asyncio.run(query(role, change))
 
     async def use() -> None:
         async with PostgreSQLStorage(role, partition_by_date=partitioned) as storage:
@@ -89,6 +97,20 @@ def test_the_commands_say_what_is_wrong(database: str) -> None:
     assert command("schema").returncode == 2
 
 
+def test_the_commands_never_show_a_password() -> None:
+    for arguments in (
+        ["postgresql://owner:sesame@localhost/db"],
+        ["schema", "extra", "postgresql://owner:sesame@localhost/db"],
+        ["schema", "postgresql://owner:sesame#s@localhost/db"],
+        ["schema", "postgresql://owner:1?sesame@localhost/db"],
+    ):
+        done = command(*arguments)
+        assert done.returncode in {1, 2}
+        assert done.stderr
+        assert "sesame" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_the_printed_schema_is_the_schema(database: str) -> None:
     printed = command("sql")
     assert printed.returncode == 0
@@ -120,6 +142,41 @@ async def test_stale_reads_go_to_the_replica_where_they_are_allowed_and_nowhere_
             assert outside == [{"from": "the primary"}]
             assert await inside == [{"from": "the replica"}]
             assert await storage.get_agent_state("ann") == {"n": 1}
+
+
+@pytest.mark.asyncio
+async def test_what_writes_and_what_watches_reads_from_the_primary_in_any_block(
+    oacp_postgres_server: PostgresServer, database: str
+) -> None:
+    """A database in which nothing was ever written stands in for a replica that is far behind."""
+    with fresh_database(oacp_postgres_server.url) as behind:
+        async with PostgreSQLStorage(behind):
+            pass
+        async with PostgreSQLStorage(database, read_connection_string=behind) as storage:
+            turn = [Interaction("ann", "one", 0, datetime(2020, 1, 1, tzinfo=UTC), {})]
+            first = await storage.record_turn("ann", interactions=turn)
+            await storage.store_interaction("ann", {})
+            await query(database, "UPDATE oacp.interactions SET crc = crc + 1 WHERE sequence = 2")
+            with stale_reads():
+                assert await storage.list_agents() == []
+                assert [damage.sequence async for damage in storage.verify()] == [2]
+                watching = storage.watch_interactions("ann", after=0)
+                async with asyncio.timeout(30):
+                    assert (await anext(watching)).id == "one"
+                replayed = await storage.record_turn("ann", interactions=turn)
+                assert replayed.replayed
+                assert replayed.interactions == first.interactions
+                assert await storage.delete_interactions(keep_last=0) == 2
+                assert await storage.list_agents() == []
+
+
+def test_a_replica_of_several_hosts_need_not_be_the_primary() -> None:
+    hosts = "postgresql://u@a,b/oacp"
+    storage = PostgreSQLStorage(hosts, read_connection_string=hosts)
+    assert storage._settings["target_session_attrs"] == "primary"  # noqa: SLF001 - what the driver is given
+    replica = storage._replica_settings  # noqa: SLF001
+    assert replica is not None
+    assert "target_session_attrs" not in replica
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -151,16 +152,28 @@ async def test_a_store_of_a_newer_release_is_refused_open_or_not(database: str) 
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_acknowledges_too_early_is_reported(database: str) -> None:
-    name = database.rpartition("/")[2]
+async def test_a_server_that_may_lose_what_it_acknowledged_is_reported(database: str) -> None:
     async with PostgreSQLStorage(database) as storage:
         health = await storage.health()
         assert (health.durability, health.warnings) == ("power-cut", ())
-    await query(database, f"ALTER DATABASE {name} SET synchronous_commit = off")
-    async with PostgreSQLStorage(database) as storage:
-        health = await storage.health()
-        assert health.durability == "none"
-        assert "synchronous_commit" in health.warnings[0]
+    await query(database, "ALTER SYSTEM SET full_page_writes = off")
+    try:
+        await reloaded(database, "off")
+        async with PostgreSQLStorage(database) as storage:
+            health = await storage.health()
+            assert health.durability == "crash"
+            assert "full_page_writes" in health.warnings[0]
+    finally:
+        await query(database, "ALTER SYSTEM RESET full_page_writes")
+        await reloaded(database, "on")
+
+
+async def reloaded(database: str, setting: str) -> None:
+    """Have the server read its settings again, and wait until new connections see this one of full_page_writes."""
+    await query(database, "SELECT pg_reload_conf()")
+    async with asyncio.timeout(30):
+        while (await query(database, "SHOW full_page_writes"))[0][0] != setting:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +184,7 @@ async def test_a_server_that_acknowledges_too_early_is_reported(database: str) -
         (lambda: PostgreSQLStorage(pool_size=0), "pool_size"),
         (lambda: PostgreSQLStorage(max_overflow=-1), "max_overflow"),
         (lambda: PostgreSQLStorage(connect_timeout=0), "connect_timeout"),
+        (lambda: PostgreSQLStorage(timeout=541), "at most 540"),
         (lambda: PostgreSQLStorage(read_connection_string="replica"), "read_connection_string"),
         (lambda: PostgreSQLStorage.from_url("postgresql://a/b", connection_string="c"), "leave out"),
     ],
@@ -186,12 +200,45 @@ def test_configuration_errors_say_what_is_wrong(make: Callable[[], object], word
         "postgresql://u:s3c/ret@localhost/db",
         "postgresql://u:s3c@ret:x@h:y/db",
         "postgresql://:s3c?ret@h:1/db",
+        "postgresql://u:s3cret#ss@localhost/db",
+        "postgresql://u:123?s3cret@localhost/db",
+        "postgresql://u:12@localhost/db?application_name",
+        "postgresql://u:s3c[ret@localhost/db",
     ],
 )
 @pytest.mark.asyncio
 async def test_a_piece_of_a_password_is_not_taken_for_something_else_and_shown(url: str) -> None:
     with pytest.raises(StorageError) as caught:
         await PostgreSQLStorage(url, timeout=1, connect_timeout=0.5).open()
+    assert isinstance(caught.value, StorageConfigError)
+    assert "s3c" not in "".join(traceback.format_exception(caught.value)).replace(url, "")
     assert "s3c" not in str(caught.value)
     assert "s3c" not in repr(caught.value.__cause__)
     assert "ret" not in str(caught.value).replace("secret", "")
+
+
+@pytest.mark.asyncio
+async def test_the_usual_forms_of_a_url_are_taken(guarded: PostgresServer) -> None:
+    name, port = "postgres", guarded.port
+    login = f"user=agent&password={QUOTED}"
+    for url in (
+        f"postgresql:///{name}?host=127.0.0.1&port={port}&{login}",
+        f"postgresql://127.0.0.1:{port}/{name}?{login}",
+        f"postgresql://127.0.0.1:{port}?database={name}&{login}",
+        f"PostgreSQL://agent:{QUOTED}@127.0.0.1:{port}/{name}",
+    ):
+        async with create_storage(url) as storage:
+            assert (await storage.health()).ok
+    async with create_storage(
+        f"postgresql://agent@127.0.0.1:{port}/{name}?ssl=false", password=SECRET
+    ) as storage:
+        assert (await storage.health()).ok
+    wanting_tls = create_storage(f"postgresql://agent:{QUOTED}@127.0.0.1:{port}/{name}?ssl=true")
+    with pytest.raises(StorageConnectionError, match="speaks no TLS"):
+        await wanting_tls.open()
+
+
+def test_a_part_of_the_address_that_stands_in_the_url_too_is_refused() -> None:
+    for name in ("host", "port", "database", "user", "password"):
+        with pytest.raises(StorageConfigError, match="already; give each of them once"):
+            create_storage("postgresql://u:p@h:1/db", **{name: 5 if name == "port" else "sesame"})

@@ -135,6 +135,37 @@ async def test_a_partition_that_somebody_reads_is_left_to_ordinary_deletion(data
 
 
 @pytest.mark.asyncio
+async def test_nobody_waits_while_it_is_found_out_what_can_be_dropped(database: str) -> None:
+    older = "interactions_2019_12"
+    async with PostgreSQLStorage(database, partition_by_date=True) as storage:
+        await query(
+            database,
+            f"CREATE TABLE oacp.{older} PARTITION OF oacp.interactions"
+            " FOR VALUES FROM ('2019-12-01 00:00+00') TO ('2020-01-01 00:00+00');"
+            f"INSERT INTO oacp.partitions VALUES ('{older}', '2019-12-01 00:00+00', '2020-01-01 00:00+00');",
+        )
+        await fill(storage, "ann", 5)
+        await make_old_partition(database)
+        writer = await asyncpg.connect(database)
+        try:
+            async with writer.transaction():
+                await writer.execute(f"LOCK TABLE oacp.{OLD} IN ROW EXCLUSIVE MODE")
+                deleting = asyncio.ensure_future(storage.delete_interactions(before=FEBRUARY))
+                while not await writer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    assert not deleting.done(), "it did not wait for the writer"
+                    await asyncio.sleep(0.01)
+                held = (
+                    "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'"
+                    " AND relation = 'oacp.interactions'::regclass"
+                )
+                assert await writer.fetchval(held) == 0
+            assert await deleting == 5
+            assert not {OLD, older} & set(await partitions(database))
+        finally:
+            await writer.close()
+
+
+@pytest.mark.asyncio
 async def test_given_ids_are_unique_over_partitions(database: str) -> None:
     async with PostgreSQLStorage(database, partition_by_date=True) as storage:
         await storage.store_interaction("ann", {"n": 1}, interaction_id="one")
@@ -202,3 +233,52 @@ async def test_a_filled_store_becomes_partitioned_by_the_command(database: str, 
         assert [one.sequence async for one in storage.iter_interactions("ann", where={"n": 100})] == [101]
         assert (await query(database, "SELECT count(*) FROM oacp.interaction_log"))[0][0] == 10
         assert [damage async for damage in storage.verify()] == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("filled", [False, True])
+async def test_the_command_leaves_views_and_what_they_are_granted(database: str, filled: bool) -> None:
+    views = ("interaction_log", "interactions_by_agent", "interactions_by_day", "interactions_by_type")
+    grants = (
+        "SELECT table_name FROM information_schema.role_table_grants WHERE grantee = 'PUBLIC'"
+        " AND table_schema = 'oacp' AND privilege_type = 'SELECT' ORDER BY 1"
+    )
+    async with PostgreSQLStorage(database) as storage:
+        if filled:
+            await storage.store_interaction("ann", {"n": 1})
+        await query(
+            database,
+            "".join(f"GRANT SELECT ON oacp.{view} TO PUBLIC;" for view in views)
+            + "CREATE VIEW report AS SELECT * FROM oacp.interactions_by_agent;",
+        )
+        partition(database)
+        assert [row["table_name"] for row in await query(database, grants)] == list(views)
+        await storage.store_interaction("ann", {"n": 2})
+        assert await query(database, "SELECT interactions FROM report") == [(1 + filled,)]
+    left = await query(database, "SELECT to_regclass('oacp.interactions_before') IS NOT NULL")
+    assert left == [(filled,)]
+
+
+@pytest.mark.asyncio
+async def test_a_partition_that_a_view_shows_is_left_to_ordinary_deletion(database: str) -> None:
+    async with PostgreSQLStorage(database, partition_by_date=True) as storage:
+        await fill(storage, "ann", 5)
+        await make_old_partition(database)
+        await query(database, f"CREATE VIEW report AS SELECT * FROM oacp.{OLD}")
+        assert await storage.delete_interactions(before=FEBRUARY) == 5
+        assert OLD in await partitions(database)
+
+
+@pytest.mark.asyncio
+async def test_only_a_partition_is_ever_dropped(database: str) -> None:
+    """Whatever stands in oacp.partitions, the function that runs with the owner's rights drops nothing else."""
+    async with PostgreSQLStorage(database, partition_by_date=True) as storage:
+        await storage.store_interaction("ann", {"n": 1})
+        await query(
+            database,
+            "CREATE TABLE oacp.precious (LIKE oacp.interactions);"
+            "INSERT INTO oacp.partitions VALUES"
+            " ('precious', '2020-01-01 00:00:00+00', '2020-02-01 00:00:00+00');",
+        )
+        assert await storage.delete_interactions(before=FEBRUARY) == 0
+        assert await query(database, "SELECT to_regclass('oacp.precious') IS NOT NULL") == [(True,)]

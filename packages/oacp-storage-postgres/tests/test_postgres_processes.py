@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import subprocess
 import sys
 
+import asyncpg
 import pytest
 
 from oacp_storage_conformance import soak
 from oacp_storage_postgres import PostgreSQLStorage
+from postgres_testing import Proxy, once
 
 INCREMENTS = """
 import asyncio
@@ -48,3 +52,43 @@ async def test_four_writers_of_which_two_are_killed(database: str) -> None:
     print(report)
     assert report.killed == 2
     assert report.acknowledged > 0
+
+
+CHANNEL = f"oacp_{hashlib.sha256(b'default').hexdigest()[:24]}"
+
+
+async def listen(database: str, heard: asyncio.Queue[str]) -> asyncpg.Connection:
+    """A connection that hears what a storage of the default namespace announces."""
+    connection = await asyncpg.connect(database)
+    await connection.add_listener(CHANNEL, lambda *said: heard.put_nowait(said[3]))
+    return connection
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_just_before_closing_is_announced(database: str) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listening = await listen(database, heard)
+    try:
+        for agents in (["ann"], ["ann", "bob"]):
+            async with PostgreSQLStorage(database) as storage:
+                for agent in agents:
+                    await storage.store_interaction(agent, {})
+                    await asyncio.sleep(0)
+            said = [json.loads(await asyncio.wait_for(heard.get(), 30))]
+            while {agent for agents in said for agent in agents} != set(agents):
+                said.append(json.loads(await asyncio.wait_for(heard.get(), 30)))
+    finally:
+        await listening.close()
+
+
+@pytest.mark.asyncio
+async def test_what_could_not_be_announced_is_announced_when_the_server_is_back(database: str) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listening = await listen(database, heard)
+    try:
+        async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+            proxy.on_request = once(lambda data: CHANNEL.encode() in data)
+            await storage.store_interaction("ann", {})
+            assert json.loads(await asyncio.wait_for(heard.get(), 30)) == ["ann"]
+    finally:
+        await listening.close()

@@ -1,8 +1,8 @@
 """``python -m oacp_storage_postgres COMMAND [URL]``: what the owner of the database does once.
 
 - ``schema``: create or upgrade the tables, so that roles without the right to do so can work afterwards.
-- ``partition``: turn a filled store into one partitioned by month; writers wait for it. Where it is partitioned, the
-  partitions of this month and the next are created.
+- ``partition``: turn a filled store into one partitioned by month; readers and writers wait for it. Where it is
+  partitioned, the partitions of this month and the next are created.
 - ``index``: create the index of enable_json_indexing; writers wait for it.
 - ``sql``: print the statements that make the schema, for those who run such things by hand.
 """
@@ -16,14 +16,18 @@ import sys
 import asyncpg
 
 from oacp_storage_core import StorageError, redact_url
+from oacp_storage_postgres.dsn import dsn_settings
 from oacp_storage_postgres.errors import DRIVER_ERRORS, connecting, executing
 from oacp_storage_postgres.schema import make_partitioned, make_projection_index, prepare, whole_schema
+
+_COMMANDS = ("schema", "partition", "index", "sql")
 
 
 async def run(command: str, url: str) -> None:
     """Do it, on a connection of its own; what goes wrong is a ``StorageError``."""
+    settings = dsn_settings(url, "the URL", writing=True)
     try:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(**settings)
     except (*DRIVER_ERRORS, ValueError) as exc:
         raise connecting(exc, redact_url(url)) from None
     try:
@@ -45,11 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["schema", "partition", "index", "sql"])
+    # Not choices=: what stands in the wrong place may be the URL, and argparse would show it with its password.
+    parser.add_argument("command", help=", ".join(_COMMANDS))
     parser.add_argument(
         "url", nargs="?", help="postgresql://owner:password@host/database; not needed for sql"
     )
-    given = parser.parse_args(arguments)
+    given, left = parser.parse_known_args(arguments)
+    if given.command not in _COMMANDS or left:
+        parser.error(f"give one of the commands {', '.join(_COMMANDS)}, and a URL after it")
     if given.command == "sql":
         sys.stdout.write(whole_schema())
         return 0

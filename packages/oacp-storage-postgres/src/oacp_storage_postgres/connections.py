@@ -91,7 +91,9 @@ class Connections:
         """A connection outside the pool; whoever asks closes it."""
         try:
             connection = await _uninterrupted(asyncpg.connect(**self._settings), _terminate)
-        except (*DRIVER_ERRORS, ValueError) as exc:
+        except (ValueError, asyncpg.ClientConfigurationError) as exc:
+            raise connecting(exc, self._place) from None  # it may show a piece of the connection string
+        except DRIVER_ERRORS as exc:
             raise connecting(exc, self._place) from exc
         self._made.add(connection)
         return connection
@@ -190,7 +192,9 @@ class Connections:
                     f"all {self._size} connections were in use: raise pool_size or max_overflow"
                 ) from exc
             raise connecting(exc, self._place) from exc
-        except (*DRIVER_ERRORS, ValueError) as exc:
+        except (ValueError, asyncpg.ClientConfigurationError) as exc:
+            raise connecting(exc, self._place) from None  # it may show a piece of the connection string
+        except DRIVER_ERRORS as exc:
             raise connecting(exc, self._place) from exc
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from oacp_storage_core import Durability, RetentionPick, StorageError
+from oacp_storage_core import Damage, Durability, RetentionPick, StorageError
 from oacp_storage_engine import (
     Doc,
     DocKind,
@@ -121,8 +121,9 @@ class PostgresEngine(Engine):
         if not rows:
             return Page([], 0)
         head: int = rows[0]["head"]
-        records = [_record(row) for row in rows if row["sequence"] is not None]
-        size = sum(len(record.body) for record in records)
+        rows = [row for row in rows if row["sequence"] is not None]
+        records = [_sized(_record(row), row["size"]) for row in rows]
+        size = sum(max(row["size"], 0) for row in rows)  # what the server counted, be it damaged
         partial = bool(records) and (len(records) == limit or size >= max_bytes)
         return Page(records, head, records[-1].sequence if partial else None)
 
@@ -214,12 +215,28 @@ class PostgresEngine(Engine):
             warnings.append(
                 "fsync or full_page_writes is off on the server: a power cut may lose or corrupt data"
             )
-        if row["synchronous_commit"] == "off":
-            durability = "none"
-            warnings.append("synchronous_commit is off: a crash may lose acknowledged writes")
         if row["in_recovery"]:
             warnings.append("the server is a standby: it takes no writes")
         return Info(row["version"], row["schema_version"], durability, tuple(warnings))
+
+    async def check(self) -> AsyncIterator[Damage]:
+        """Agents whose row was lost, so that no list names them any more, while what they stored is there."""
+        async with self._connections.reading() as connection:
+            logs = await connection.fetch(sql.LEFT_OVER_INTERACTIONS, self._namespace)
+            documents = await connection.fetch(sql.LEFT_OVER_DOCUMENTS, self._namespace)
+        for row in logs:
+            reason = f"interactions from sequence {row['at']} on belong to no row of oacp.agents"
+            yield Damage("interaction", reason, row["agent_id"], row["at"])
+        for row in documents:
+            kind, _, key = row["at"].partition(" ")
+            reason = f"documents from {row['at']!r} on belong to no row of oacp.agents"
+            yield Damage(
+                "agent_state" if kind == DocKind.STATE else "learning_data",
+                reason,
+                row["agent_id"],
+                None,
+                key,
+            )
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
@@ -251,6 +268,13 @@ class PostgresEngine(Engine):
 
 def _record(row: Any) -> Record:
     return Record(row["sequence"], row["id"], row["at_us"], row["body"].encode(), row["crc"])
+
+
+def _sized(record: Record, size: int) -> Record:
+    """The record, damaged if its stored size, which no checksum covers, is not that of its body."""
+    if size == len(record.body):
+        return record
+    return record._replace(damage=f"its size is stored as {size} bytes, but it has {len(record.body)}")
 
 
 def _document(row: Any) -> Doc:

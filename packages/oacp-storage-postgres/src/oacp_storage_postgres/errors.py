@@ -7,6 +7,7 @@ import ssl
 import asyncpg
 
 from oacp_storage_core import (
+    CorruptDataError,
     SchemaVersionError,
     StorageConfigError,
     StorageConnectionError,
@@ -47,6 +48,7 @@ _FINAL_AT_CONNECT = {
 }
 _RETRY = {
     "25006",  # read_only_sql_transaction: it has become a standby
+    "25P03",  # idle_in_transaction_session_timeout: we stopped before the commit
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
     "53300",  # too_many_connections
@@ -106,6 +108,12 @@ def executing(exc: BaseException, *, maybe_applied: bool) -> StorageError:
         )
     if isinstance(exc, asyncpg.UniqueViolationError) and exc.constraint_name == "receipts_pkey":
         return AppliedBefore("the attempt was applied already")
+    if isinstance(exc, asyncpg.UniqueViolationError) and (exc.table_name or "").startswith("interactions"):
+        # The lock of the agent's row makes two writers of one sequence impossible.
+        return CorruptDataError(
+            "an agent's row in oacp.agents is older than its log: its head must be raised to the agent's last sequence "
+            "in oacp.interactions"
+        )
     if state in _RETRY or isinstance(exc, asyncpg.UniqueViolationError | asyncpg.InvalidCachedStatementError):
         return NotApplied(f"PostgreSQL asks to try again: {exc}")
     if state == _MISSING_PARTITION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -20,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAYLOAD = 7900  # bytes; PostgreSQL takes up to 8000
 _PAUSE = 0.02  # seconds between two announcements, which are put together meanwhile
+_RETRY_SECONDS = 1.0  # between two attempts to announce, when the server does not take them
+_CLOSE_SECONDS = 0.3  # for what is still to be announced; a part of the time that closing may take
 _POLL_SECONDS = 0.1
 _CHECK_SECONDS = 5.0
 
@@ -34,6 +37,7 @@ class Notifications:
         self._listen = listen
         self._changed: set[str] = set()
         self._announcer: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def announce(self, agents: set[str]) -> None:
         """Tell other processes that these agents have new interactions, soon."""
@@ -70,8 +74,10 @@ class Notifications:
             yield None
 
     async def close(self) -> None:
-        """Stop announcing."""
+        """Announce what is left, if that is possible in a moment, and stop."""
+        self._closing.set()
         if self._announcer is not None:
+            await asyncio.wait([self._announcer], timeout=_CLOSE_SECONDS)
             self._announcer.cancel()
             await asyncio.wait([self._announcer])
 
@@ -83,6 +89,7 @@ class Notifications:
         while self._changed:
             agents, self._changed = self._changed, set()
             payload = json.dumps(sorted(agents))
+            pause = _PAUSE
             try:
                 async with asyncio.timeout(_CHECK_SECONDS), self._connections.reading() as connection:
                     await connection.fetchrow(
@@ -90,7 +97,13 @@ class Notifications:
                     )
             except (TimeoutError, StorageError) as exc:
                 _log.info("new interactions could not be announced: %s", type(exc).__name__)
-            await asyncio.sleep(_PAUSE)
+                if self._closing.is_set():
+                    return
+                self._changed |= agents
+                pause = _RETRY_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._closing.wait()
 
 
 def _lose(heard: asyncio.Queue[str | None], connection: Any) -> None:  # noqa: ARG001 - asyncpg's signature

@@ -39,10 +39,12 @@ async def prepare(connection: Any, *, json_indexing: bool, partition: bool) -> N
 
     A role without the right to do so can work once an owner has: nothing is attempted that is done already.
     """
+    _check_encoding(connection.get_settings().server_encoding)
     found = await _version(connection)
     if pending_upgrades("the database", found, SCHEMA_VERSION, _STEPS):
         async with connection.transaction():
             await connection.execute(sql.LOCK_SCHEMA)
+            await connection.execute(sql.LOCK_UPGRADES)
             found = await _version(connection)
             for _, names in pending_upgrades("the database", found, SCHEMA_VERSION, _STEPS):
                 for name in names:
@@ -61,13 +63,22 @@ async def prepare(connection: Any, *, json_indexing: bool, partition: bool) -> N
     await connection.execute(sql.DROP_OLD_RECEIPTS)
 
 
+def _check_encoding(encoding: str) -> None:
+    if encoding != "UTF8":
+        raise StorageConfigError(
+            f"the encoding of the database is {encoding}, which does not hold every name and payload: create one with "
+            "CREATE DATABASE oacp ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 async def make_partitioned(connection: Any) -> None:
     """Turn the interactions table into one partitioned by month; what it holds is the first partition."""
     async with connection.transaction():
         await connection.execute(sql.LOCK_SCHEMA)
         if not await connection.fetchval(sql.IS_PARTITIONED):
             await connection.execute(statements_of("make_partitioned.sql"))
-            await connection.execute(statements_of("views.sql"))
+            await connection.execute(statements_of("views.sql"))  # replaced, not dropped: their grants stay
+            await connection.execute(statements_of("first_partition.sql"))
             await connection.execute(sql.CREATE_PARTITIONS)
 
 

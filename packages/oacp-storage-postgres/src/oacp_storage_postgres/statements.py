@@ -47,6 +47,8 @@ SELECT EXISTS (
 """
 SCHEMA_EXISTS = _RELATION_EXISTS.format("meta")
 LOCK_SCHEMA = "SELECT pg_advisory_xact_lock(hashtextextended('oacp schema', 0))"
+# Waits for the writes that are under way, and keeps off new ones, which then see the new mark; see oacp.begin_write.
+LOCK_UPGRADES = "SELECT pg_advisory_xact_lock(1868653424, 256)"
 CREATE_PROJECTION_INDEX = """
 CREATE INDEX IF NOT EXISTS interactions_projection ON oacp.interactions
 USING gin (oacp.projection(body) jsonb_path_ops)
@@ -57,7 +59,7 @@ _LOG = """
 SELECT a.head, p.sequence, p.id, p.at_us, p.crc, p.body, p.size
 FROM oacp.agents a LEFT JOIN LATERAL (
     SELECT * FROM (
-        SELECT i.*, sum(i.size) OVER (ORDER BY i.sequence {order}) - i.size AS before
+        SELECT i.*, sum(greatest(i.size, 0)) OVER (ORDER BY i.sequence {order}) - greatest(i.size, 0) AS before
         FROM (
             SELECT i.sequence, i.id, i.at_us, i.crc, i.body, i.size FROM oacp.interactions i
             WHERE i.agent_id = $1 AND i.namespace = $2 AND i.sequence > $3 AND {floor}
@@ -136,10 +138,28 @@ WHERE a.namespace = $1 AND a.agent_id = ANY ($2::text[])
 
 PENDING_ERASURES = "SELECT DISTINCT agent_id FROM oacp.erasures WHERE namespace = $1"
 
+# Agents that have interactions or documents, but no row, nor are they being erased.
+_LEFT_OVER = """
+SELECT t.agent_id, min({field}) AS at FROM oacp.{table} t
+LEFT JOIN oacp.agents a ON a.agent_id = t.agent_id AND a.namespace = t.namespace {agent}
+LEFT JOIN oacp.erasures e ON e.agent_id = t.agent_id AND e.namespace = t.namespace AND {erasure}
+WHERE t.namespace = $1 AND a.agent_id IS NULL AND e.agent_id IS NULL
+GROUP BY t.agent_id ORDER BY t.agent_id
+"""
+LEFT_OVER_INTERACTIONS = _LEFT_OVER.format(
+    table="interactions", field="t.sequence", agent="", erasure="t.sequence <= e.last_sequence"
+)
+LEFT_OVER_DOCUMENTS = _LEFT_OVER.format(
+    table="documents",
+    field="t.kind || ' ' || t.key",
+    agent="AND a.incarnation = t.incarnation",
+    erasure="e.incarnation = t.incarnation",
+)
+
 SETTINGS = """
-SELECT current_setting('server_version') AS version, current_setting('synchronous_commit') AS synchronous_commit,
-       current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-       pg_is_in_recovery() AS in_recovery, (SELECT schema_version FROM oacp.meta) AS schema_version
+SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes, pg_is_in_recovery() AS in_recovery,
+       (SELECT schema_version FROM oacp.meta) AS schema_version
 """
 # A lost announcement is found by looking, so it is not worth waiting for the disk.
 NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, redact_url
 from oacp_storage_engine import EngineStorage
+from oacp_storage_postgres.dsn import PARTS, dsn_settings, with_parts
+from oacp_storage_postgres.staleness import FreshIterator, reads_freshly
 
 if TYPE_CHECKING:
     import ssl as tls
+    from collections.abc import AsyncIterator
 
+    from oacp_storage_core import Damage, Interaction
     from oacp_storage_engine import Engine
 
-_URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
+_SWITCHES = {"true": True, "false": False}  # what ssl is in a URL
+
+_LONGEST_SECONDS = 540.0  # less than receipts are kept: see DROP_OLD_RECEIPTS
 
 
 class PostgreSQLStorage(EngineStorage):
@@ -71,14 +76,21 @@ class PostgreSQLStorage(EngineStorage):
             raise StorageConfigError(
                 f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
             )
+        if timeout > _LONGEST_SECONDS:
+            raise StorageConfigError(
+                f"timeout must be at most {_LONGEST_SECONDS:.0f} seconds, not {timeout!r}: what keeps a write that is "
+                "sent again from happening twice is remembered for ten minutes"
+            )
         common = {
-            "ssl": ssl,
+            "ssl": _SWITCHES.get(ssl.lower(), ssl) if isinstance(ssl, str) else ssl,
             "timeout": connect_timeout,
             "server_settings": {"application_name": application_name},
         }
-        self._settings = {**common, **given, **_dsn(connection_string, "connection_string")}
+        if connection_string is not None:
+            given = dsn_settings(connection_string, "connection_string", writing=True)
+        self._settings = {**common, **given}
         self._replica_settings = (
-            {**common, **_dsn(read_connection_string, "read_connection_string")}
+            {**common, **dsn_settings(read_connection_string, "read_connection_string", writing=False)}
             if read_connection_string
             else None
         )
@@ -93,12 +105,26 @@ class PostgreSQLStorage(EngineStorage):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """The storage of a URL; what is no option of ours stays in it for the driver."""
+        """The storage of a URL; what is no option of ours stays in it for the driver.
+
+        The parts of the address may be options, as in ``postgresql:///oacp?host=/tmp``, where the URL leaves them out.
+        """
         if "connection_string" in options:
             raise StorageConfigError(
                 "the URL names the server already; leave out the option connection_string"
             )
-        return cls(url, **options)
+        parts = {name: options.pop(name) for name in PARTS if options.get(name) is not None}
+        return cls(with_parts(url, parts), **options)
+
+    # What these decide by must be up to date. mypy would have them be methods of any Storage, as in the base class.
+    record_turn = reads_freshly(EngineStorage.record_turn)  # type: ignore[arg-type]
+    delete_interactions = reads_freshly(EngineStorage.delete_interactions)  # type: ignore[arg-type]
+
+    def verify(self) -> AsyncIterator[Damage]:
+        return FreshIterator(super().verify())
+
+    def watch_interactions(self, agent_id: str, *, after: int | None = None) -> AsyncIterator[Interaction]:
+        return FreshIterator(super().watch_interactions(agent_id, after=after))
 
     def _make_engine(self) -> Engine:
         from oacp_storage_postgres.connections import Connections
@@ -119,30 +145,6 @@ class PostgreSQLStorage(EngineStorage):
             partition=self._engine_options["partition"],
             listen=not pgbouncer,
         )
-
-
-def _dsn(text: str | None, option: str) -> dict[str, Any]:
-    """The driver's settings for a connection string; one that is malformed is refused without showing it."""
-    if text is None:
-        return {}
-    match = _URL.fullmatch(text)
-    if match is None:
-        raise StorageConfigError(
-            f"{option} is no URL of a PostgreSQL server: it must begin with postgresql:// as in "
-            "postgresql://user:password@host:5432/database"
-        )
-    authority, rest = match["authority"], match["rest"]
-    _, _, hosts = authority.rpartition("@")
-    ports = [host.rpartition(":")[2] for host in hosts.split(",") if re.search(r":[^\]]*$", host)]
-    if "@" in rest.partition("?")[0] or any(not port.isdigit() for port in ports):
-        raise StorageConfigError(
-            f"{option} is malformed: a port must be a number, and special characters of user and password must be "
-            "percent-encoded (/ as %2F, @ as %40, : as %3A, ? as %3F, # as %23)"
-        )
-    primary = (
-        {"target_session_attrs": "primary"} if "," in hosts and "target_session_attrs" not in rest else {}
-    )
-    return {"dsn": text, **primary}
 
 
 def _shown(given: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ DECLARE
     v_found integer;
     v_schema integer;
 BEGIN
+    PERFORM oacp.begin_write();
     IF array_length(p_agents, 1) = 1 THEN
         UPDATE oacp.agents SET head = head + p_counts[1] WHERE agent_id = p_agents[1] AND namespace = p_namespace
         RETURNING ARRAY[head], (SELECT schema_version FROM oacp.meta) INTO v_heads, v_schema;

@@ -68,6 +68,7 @@ DECLARE
     d0 integer;
     d1 integer := 0;
 BEGIN
+    PERFORM oacp.begin_write();
     IF n_agents > 0 THEN
         WITH created AS (
             INSERT INTO oacp.agents (agent_id, namespace, head, floor, incarnation)
@@ -84,6 +85,13 @@ BEGIN
             UPDATE oacp.agents a SET head = t.last_sequence, floor = t.last_sequence FROM oacp.tombstones t
             WHERE a.agent_id = ANY (v_created) AND a.namespace = p_namespace
                 AND t.agent_hash = oacp.agent_hash(p_namespace, a.agent_id) AND t.namespace = p_namespace;
+            -- Nor is a sequence given a second time where the row of an agent was lost and its log was not.
+            UPDATE oacp.agents a SET head = i.last
+            FROM unnest(v_created) AS c (agent_id) CROSS JOIN LATERAL (
+                SELECT l.sequence AS last FROM oacp.interactions l
+                WHERE l.agent_id = c.agent_id AND l.namespace = p_namespace ORDER BY l.sequence DESC LIMIT 1
+            ) i
+            WHERE a.agent_id = c.agent_id AND a.namespace = p_namespace AND a.head < i.last;
         END IF;
         SELECT array_agg(head ORDER BY agent_id), array_agg(incarnation ORDER BY agent_id)
         INTO a_head, a_incarnation FROM (

@@ -45,7 +45,7 @@ BEGIN
 END $$;
 
 -- Drops each past partition in which every row is of this namespace and before p_before_us, and returns how many
--- interactions went. One that somebody keeps in use is left, and its rows to trim_step.
+-- interactions went. One that somebody keeps in use, or has a view of, is left, and its rows to trim_step.
 CREATE FUNCTION oacp.drop_covered(
     p_schema_version integer, p_namespace text, p_attempt text, p_before_us bigint
 ) RETURNS bigint[]
@@ -56,13 +56,21 @@ DECLARE
     v_others boolean;
     v_count bigint;
     v_name text;
+    v_names text[] := '{}';
+    v_counts bigint[] := '{}';
     c_others constant text := 'SELECT EXISTS (SELECT FROM oacp.%I WHERE namespace <> $1 OR at_us >= $2)';
 BEGIN
     v_outcome := oacp.receipt_of(p_schema_version, p_attempt);
     IF v_outcome IS NOT NULL THEN
         RETURN v_outcome;
     END IF;
-    FOR v_name IN SELECT name FROM oacp.partitions WHERE to_at <= now() ORDER BY from_at LOOP
+    -- What is no partition is not touched, whatever stands in the list.
+    FOR v_name IN
+        SELECT p.name FROM oacp.partitions p
+        JOIN pg_inherits h ON h.inhparent = 'oacp.interactions'::regclass
+        JOIN pg_class c ON c.oid = h.inhrelid AND c.relname = p.name AND c.relnamespace = 'oacp'::regnamespace
+        WHERE p.to_at <= now() ORDER BY p.from_at
+    LOOP
         EXECUTE format(c_others, v_name) INTO v_others USING p_namespace, p_before_us;
         CONTINUE WHEN v_others;
         BEGIN
@@ -73,10 +81,20 @@ BEGIN
                 'SELECT count(*) FROM oacp.%I i JOIN oacp.agents a ON a.agent_id = i.agent_id '
                 'AND a.namespace = i.namespace AND i.sequence > a.floor', v_name
             ) INTO v_count;
-            EXECUTE format('DROP TABLE oacp.%I', v_name);
-            DELETE FROM oacp.partitions WHERE name = v_name;
-            v_dropped := v_dropped + v_count;
+            v_names := v_names || v_name;
+            v_counts := v_counts || v_count;
         EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;
+        END;
+    END LOOP;
+    -- The first drop locks all of oacp.interactions, so that nothing may take long from here on.
+    SET LOCAL lock_timeout = '200ms';
+    FOR i IN 1 .. cardinality(v_names) LOOP
+        BEGIN
+            EXECUTE format('DROP TABLE oacp.%I', v_names[i]);
+            DELETE FROM oacp.partitions WHERE name = v_names[i];
+            v_dropped := v_dropped + v_counts[i];
+        EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist THEN
             CONTINUE;
         END;
     END LOOP;

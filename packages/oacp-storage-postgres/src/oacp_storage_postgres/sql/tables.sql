@@ -106,12 +106,27 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT sha256(convert_to(p_namespace, 'UTF8') || '\x00'::bytea || convert_to(p_agent, 'UTF8'))
 $$;
 
+-- What every function that writes does first: no upgrade of the schema happens until its transaction ends, so the mark
+-- that a later statement reads stays true; the commit waits for the disk, whatever the default is; and a client that
+-- stops inside a transaction does not keep its locks. LOCK_UPGRADES in statements.py is the other side of the lock.
+CREATE FUNCTION oacp.begin_write() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_set text;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1868653424, 256);
+    IF current_setting('synchronous_commit') = 'off' THEN
+        v_set := set_config('synchronous_commit', 'on', true);
+    END IF;
+    v_set := set_config('idle_in_transaction_session_timeout', '5s', true);
+END $$;
+
 -- The outcome of an attempt that was applied before, or null.
 CREATE FUNCTION oacp.receipt_of(p_schema_version integer, p_attempt text) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     v_schema integer;
     v_outcome bigint[];
 BEGIN
+    PERFORM oacp.begin_write();
     SELECT m.schema_version, (SELECT r.outcome FROM oacp.receipts r WHERE r.attempt = p_attempt)
     INTO v_schema, v_outcome FROM oacp.meta m;
     IF v_schema IS DISTINCT FROM p_schema_version THEN
