@@ -97,10 +97,14 @@ async def write_receipt(store: Store, attempt: str, outcome: list[Any], session:
 
 
 def fence(slot: bytes, sequence: int) -> UpdateOne:
-    """Takes a place in a log without an interaction, for as long as somebody may know an older end of it."""
+    """Takes a place in a log without an interaction, for as long as somebody may know an older end of it.
+
+    It fails with a duplicate key if the place is taken, by another fence too: of two that saw the same end of a log,
+    and jump or delete its agent, one has to look again.
+    """
     return UpdateOne(
-        {"_id": layout.record_key(slot, sequence), "fence": True},
-        {"$set": {"schema": layout.SCHEMA_VERSION}, "$currentDate": {"gone_at": True}},
+        {"_id": layout.record_key(slot, sequence), "schema": {"$exists": False}},  # which matches nothing
+        {"$set": {"fence": True, "schema": layout.SCHEMA_VERSION}, "$currentDate": {"gone_at": True}},
         upsert=True,
     )
 
