@@ -24,7 +24,7 @@ async def test_an_import_while_its_agent_is_deleted_leaves_nothing_behind(
 ) -> None:
     """The import comes between what the deletion reads and what it writes."""
     url, namespace = oacp_mongo_server.url, name_of(request)
-    counted = Deletions._counted
+    counted = Deletions._counted  # noqa: SLF001 - between its reads and its transaction
     async with MongoStorage(url, namespace=namespace) as one, MongoStorage(url, namespace=namespace) as other:
         await one.store_interaction("ann", {"n": 1})
         imports = iter([record(10)])
@@ -49,7 +49,7 @@ async def test_of_two_imports_at_once_the_later_one_is_judged_by_the_other(
 ) -> None:
     """What is imported below the end of a log is refused: no watcher would see it."""
     url, namespace = oacp_mongo_server.url, name_of(request)
-    load = judged._load
+    load = judged._load  # noqa: SLF001 - between its reads and its transaction
     async with MongoStorage(url, namespace=namespace) as one, MongoStorage(url, namespace=namespace) as other:
         await one.store_interaction("ann", {"n": 1})
         imports = iter([record(20)])

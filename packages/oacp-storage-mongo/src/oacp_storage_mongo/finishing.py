@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from oacp_storage_engine import Unknown
 from oacp_storage_engine.background import start_task
 
 T = TypeVar("T")
+_awaited: ContextVar[asyncio.Future[Any] | None] = ContextVar("_awaited", default=None)
+"""What is awaited of the read that runs."""
+
+
+def nobody_waits() -> bool:
+    """Whether this runs within a read whose caller was cancelled, so that there is nothing to find out any more."""
+    outcome = _awaited.get()
+    return outcome is not None and outcome.cancelled()
 
 
 class Finishing:
@@ -24,8 +33,8 @@ class Finishing:
         self._under_way: set[asyncio.Future[Any]] = set()
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Await ``work()``. Cancelling this leaves it alone."""
-        return await self._start(work)
+        """Await ``work()``. Cancelling this leaves it alone, but for what has not begun (``nobody_waits``)."""
+        return await self._start(work, read=True)
 
     async def write(self, work: Callable[[], Awaitable[T]], deadline: float) -> T:
         """As ``read``, until the deadline; ``Unknown`` when it has not ended by then."""
@@ -44,19 +53,20 @@ class Finishing:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+    def _start(self, work: Callable[[], Awaitable[T]], *, read: bool = False) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
         ended: asyncio.Future[None] = loop.create_future()
         self._under_way.add(ended)
         ended.add_done_callback(self._under_way.discard)
-        start_task(_finish(work, outcome, ended), "oacp-storage asks MongoDB")
+        start_task(_finish(work, outcome, ended, read), "oacp-storage asks MongoDB")
         return outcome
 
 
 async def _finish(
-    work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], ended: asyncio.Future[None]
+    work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], ended: asyncio.Future[None], read: bool
 ) -> None:
+    _awaited.set(outcome if read else None)
     try:
         result = await work()
     except asyncio.CancelledError:
