@@ -67,6 +67,7 @@ async def test_a_string_no_longer_utf_8_is_damage(
         with MongoClient[Any](oacp_mongo_server.url) as client:
             interactions = client.oacp.get_collection("interactions", codec_options=raw)
             found = interactions.find_one({"agent_id": "ann", "namespace": namespace, "sequence": 2})
+            assert found is not None
             interactions.delete_one({"_id": found["_id"]})
             interactions.insert_one(RawBSONDocument(found.raw.replace(b"name 2", b"name \xff"), raw))
         with pytest.raises(CorruptDataError) as caught:
@@ -87,6 +88,7 @@ async def test_a_damaged_name_of_a_document(
         with MongoClient[Any](oacp_mongo_server.url) as client:
             documents = client.oacp.get_collection("documents", codec_options=raw)
             found = documents.find_one({"agent_id": "ann", "namespace": namespace})
+            assert found is not None
             documents.delete_one({"_id": found["_id"]})
             documents.insert_one(RawBSONDocument(found.raw.replace(b"name 1", b"name \xff"), raw))
         with pytest.raises(CorruptDataError, match="damaged"):
