@@ -10,6 +10,7 @@ from oacp_storage_core import RetentionPick
 from oacp_storage_engine import DocKind, Erased, NotApplied, Trimmed, Unknown
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.errors import DRIVER_ERRORS, INVALID_DOCUMENT, code_of, writing
+from oacp_storage_mongo.finishing import Sending
 from oacp_storage_mongo.heads import Heads
 from oacp_storage_mongo.judged import fence, write_receipt
 from oacp_storage_mongo.store import DURABLE, Changed, Store
@@ -50,9 +51,11 @@ class Deletions:
         return count
 
     async def trim(
-        self, attempt: str, agents: Sequence[str], pick: RetentionPick, *, limit: int, deadline: float
+        self, attempt: str, agents: Sequence[str], pick: RetentionPick, sending: Sending, *, limit: int
     ) -> Trimmed:
         """As ``Engine.trim``. What an earlier transaction of this call removed is counted whatever comes next."""
+        sending.begin()
+        deadline = sending.deadline
         removed = 0
         loop = asyncio.get_running_loop()
         try:
@@ -92,8 +95,10 @@ class Deletions:
 
     # --- agents -------------------------------------------------------------------------------------------
 
-    async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
+    async def erase(self, attempt: str, agent: str, sending: Sending, *, begin: bool, limit: int) -> Erased:
         """As ``Engine.erase``."""
+        sending.begin()
+        deadline = sending.deadline
         self._heads.forget(agent)
 
         async def once() -> Erased:
