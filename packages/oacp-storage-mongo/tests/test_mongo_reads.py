@@ -1,8 +1,11 @@
-"""Reads that are given up, stored strings that are damaged, and locks that others hold."""
+"""Reads that are given up, stored strings that are damaged, locks that others hold, and clients that end."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +15,25 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from mongo_proxy import Proxy
 from mongo_testing import name_of
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import CorruptDataError
 from oacp_storage_mongo import MongoStorage, judged
-from oacp_storage_mongo.driver import MotorDriver, PyMongoDriver
+from oacp_storage_mongo.driver import MotorDriver, PyMongoDriver, make_driver
 from oacp_storage_mongo.dropping import drop_client
 
 DRIVERS = ("motor", "pymongo")
+# As in test_mongo_errors: PyMongo leaves a socket that is cut off while it connects to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_to_later_tests() -> Iterator[None]:
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -119,6 +133,23 @@ async def test_a_lock_that_others_hold_is_waited_for(
         await storage.store_interactions("ann", [{"n": 1}, {"n": 2}])
         assert await storage.get_interactions("ann") == [{"n": 1}, {"n": 2}]
         assert next(locked, None) is None
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+@pytest.mark.asyncio
+async def test_closing_does_not_look_for_a_server_that_is_gone(
+    oacp_mongo_server: MongoServer, name: Any
+) -> None:
+    if not oacp_mongo_server.controllable:
+        pytest.skip("needs a server of our own, whose port is known")
+    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+        driver = make_driver(name, proxy.url, "oacp", {"serverSelectionTimeoutMS": 20_000})
+        await driver.client.admin.command("ping")  # which leaves a session
+        assert driver.client.nodes
+    async with asyncio.timeout(10):
+        while driver.client.nodes:
+            await asyncio.sleep(0.01)
+        await driver.close()
 
 
 def test_a_client_that_is_made_differently_is_dropped_as_far_as_it_is_known() -> None:

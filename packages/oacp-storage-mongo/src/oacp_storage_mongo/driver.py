@@ -87,6 +87,7 @@ class PyMongoDriver(Driver):
         return await collection.watch(pipeline, **options)
 
     async def close(self) -> None:
+        _forget_sessions(self.client)
         await self.client.close()
 
     def _abandon(self) -> None:
@@ -116,6 +117,7 @@ class MotorDriver(Driver):
         # It says goodbye to the server and waits for an answer, which must not stop the loop.
         import asyncio
 
+        _forget_sessions(getattr(self.client, "delegate", None))
         await asyncio.to_thread(self.client.close)
 
     def _abandon(self) -> None:
@@ -126,6 +128,13 @@ class MotorDriver(Driver):
 def _ask_for(cursor: Any, batch_size: int) -> None:
     with suppress(AttributeError):  # a release that has it no more asks for as many as before
         cursor.batch_size(batch_size)
+
+
+def _forget_sessions(client: Any) -> None:
+    """Where no server is known: closing would look for one as long as it may, only to say goodbye to it."""
+    with suppress(AttributeError):  # a release that is made differently closes more slowly then
+        if not client.nodes:
+            client._topology.pop_all_sessions()  # noqa: SLF001 - as its close() does
 
 
 def make_driver(name: DriverName, url: str, database: str, settings: dict[str, Any]) -> Driver:
