@@ -201,6 +201,25 @@ async def test_what_was_never_sent_is_not_said_to_be_unknown(
             proxy.cut()
 
 
+@pytest.mark.asyncio
+async def test_a_deletion_that_is_begun_does_not_fail(
+    oacp_mongo_server: MongoServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent is hidden, and then the server is away: what is hidden is for a later step."""
+    async with engine_at(oacp_mongo_server, namespace) as engine:
+        await commit(engine, "0", [unit("ann", "zero")])
+
+        async def away(*_args: Any) -> None:
+            raise NotApplied("MongoDB cannot be reached")
+
+        deadline = asyncio.get_running_loop().time() + 10
+        with monkeypatch.context() as patched:
+            patched.setattr(engine._deletions, "_remove", away)
+            erased = await engine.erase("1", "ann", begin=True, limit=100, deadline=deadline)
+        assert (erased.interactions, erased.more) == (1, True)
+        assert not (await engine.erase("2", "ann", begin=False, limit=100, deadline=deadline)).more
+
+
 @pytest.fixture(scope="module")
 def failing() -> Iterator[MongoServer]:
     """A server that can be told to fail."""

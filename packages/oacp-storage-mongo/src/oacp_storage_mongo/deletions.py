@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from oacp_storage_core import RetentionPick
@@ -150,7 +151,8 @@ class Deletions:
 
         hidden = await store.transact(work, deadline)
         if hidden.interactions + hidden.states + hidden.learning <= limit:  # it saves a call
-            return hidden._replace(more=(await self._remove(agent, limit)).more)
+            with suppress(NotApplied, Unknown):  # then the next call does it; the agent is gone already
+                return hidden._replace(more=(await self._remove(agent, limit)).more)
         return hidden
 
     async def _counted(self, agent: str, listed: dict[str, Any]) -> Erased:
