@@ -59,8 +59,9 @@ async def engine_at(server: MongoServer, namespace: str) -> AsyncIterator[MongoE
 
 
 async def commit(engine: MongoEngine, attempt: str, units: list[Unit], seconds: float = 20) -> Any:
+    """``attempt`` is one of the engine's namespace; receipts are the database's."""
     deadline = asyncio.get_running_loop().time() + seconds
-    return await engine.commit(attempt, units, deadline=deadline)
+    return await engine.commit(f"{engine._namespace} {attempt}", units, deadline=deadline)
 
 
 async def ids_of(engine: MongoEngine, agent: str) -> list[tuple[int, str]]:
@@ -215,9 +216,11 @@ async def test_a_deletion_that_is_begun_does_not_fail(
         deadline = asyncio.get_running_loop().time() + 10
         with monkeypatch.context() as patched:
             patched.setattr(engine._deletions, "_remove", away)
-            erased = await engine.erase("1", "ann", begin=True, limit=100, deadline=deadline)
+            erased = await engine.erase(f"{namespace} 1", "ann", begin=True, limit=100, deadline=deadline)
         assert (erased.interactions, erased.more) == (1, True)
-        assert not (await engine.erase("2", "ann", begin=False, limit=100, deadline=deadline)).more
+        assert not (
+            await engine.erase(f"{namespace} 2", "ann", begin=False, limit=100, deadline=deadline)
+        ).more
 
 
 @pytest.fixture(scope="module")
