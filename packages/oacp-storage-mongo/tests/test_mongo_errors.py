@@ -190,6 +190,10 @@ async def test_a_database_of_others_is_left_alone(
         (lambda: MongoStorage("http://x"), "no URL of a MongoDB"),
         (lambda: MongoStorage("mongodb://a:port"), "malformed"),
         (lambda: MongoStorage("mongodb://u:s3c/ret@localhost:1"), "%2F"),
+        (lambda: MongoStorage("mongodb://u:x?w=s3cret@localhost/"), "%3F"),
+        (lambda: MongoStorage("mongodb+srv://u:s3c/ret@host.example.com"), "%2F"),
+        (lambda: MongoStorage("mongodb+srv://u:x?w=s3cret@host.example.com/"), "%3F"),
+        (lambda: MongoStorage("mongodb+srv://u:s3cret@@host.example.com/db"), "%40"),
         (lambda: MongoStorage("mongodb://a/?w=1"), "wait for a majority"),
         (lambda: MongoStorage("mongodb://a/?journal=false"), "wait for the journal"),
         (lambda: MongoStorage("mongodb://a/?readConcernLevel=local"), "what a majority has"),
@@ -207,6 +211,18 @@ def test_configuration_errors_say_what_is_wrong(make: Callable[[], object], word
     with pytest.raises(StorageConfigError, match=words) as caught:
         make()
     assert "s3c" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.asyncio
+async def test_what_only_the_driver_refuses_is_said_without_the_password(driver: Any) -> None:
+    storage = MongoStorage("mongodb+srv://u:ses:ame%2F@host.example.com/db", driver=driver)
+    with pytest.raises(StorageConfigError, match="percent-encoded") as caught:
+        await storage.open()
+    assert "ame" not in str(caught.value).partition("is refused")[0]
+    assert caught.value.__cause__ is None
+    await storage.close()
 
 
 def test_what_a_url_may_say_of_durability() -> None:

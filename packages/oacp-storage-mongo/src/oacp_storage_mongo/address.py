@@ -62,10 +62,11 @@ def parse_address(
     shown = redact_url(url)
     if not url.startswith((SCHEME, SRV_SCHEME)):
         raise StorageConfigError(f"{shown} is no URL of a MongoDB; write {_FORMS}")
+    named = _database_of(url, shown)
     for key, value, _ in split_url(url).query:
         name = key.lower()
-        if name in _FIXED and value.lower() not in _FIXED[name][0]:
-            raise StorageConfigError(f"{shown}: {key}={value} cannot be had: {_FIXED[name][1]}")
+        if name in _FIXED and value.lower() not in _FIXED[name][0]:  # which may be a piece of a password
+            raise StorageConfigError(f"{shown}: that value of {key} cannot be had: {_FIXED[name][1]}")
         if name in _OURS:
             raise StorageConfigError(f"{shown}: {key} cannot stand in the URL; use the option {_OURS[name]}=")
     settings: dict[str, Any] = {
@@ -84,7 +85,6 @@ def parse_address(
         settings["username"] = username
     if password is not None:
         settings["password"] = password
-    named = _database_of(url, shown)
     if named and database and named != database:
         raise StorageConfigError(
             f"{shown} names the database {named!r}, and the option {database!r}: give one"
@@ -98,7 +98,10 @@ def parse_address(
 def _database_of(url: str, shown: str) -> str | None:
     """The database in the URL, checked by the driver as far as it does that without looking up names."""
     if url.startswith(SRV_SCHEME):  # its parser would ask the name server
-        path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+        userinfo, at, place = url.partition("://")[2].rpartition("@")
+        path = place.partition("?")[0].partition("/")[2]
+        if at and set(userinfo) & set("/?@"):  # a piece of the password would be taken for something else
+            raise StorageConfigError(f"{shown} is malformed: {_PASSWORD}")
         return unquote(path) or None
     try:
         parsed = parse_uri(url, validate=True, warn=False)

@@ -13,14 +13,18 @@ What keeps this exact:
   transaction, which stops whoever knows an older end of the log.
 - After a lost reply nothing is assumed: the units are judged by their ids in a transaction. If the lost statement
   arrives after all, its places are taken.
+- A sending that nobody waits for any more sends nothing (``finishing``). The outcomes that are known are kept for as
+  long as the attempt may come again, whichever sending learnt of them, and their units are not sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from pymongo import errors as driver
 
@@ -32,13 +36,15 @@ from oacp_storage_mongo.errors import (
     DUPLICATE_KEY,
     INVALID_DOCUMENT,
     code_of,
+    surely_written,
     writing,
 )
+from oacp_storage_mongo.finishing import Sending
 from oacp_storage_mongo.heads import Head, Heads
 from oacp_storage_mongo.judged import commit_judged
 from oacp_storage_mongo.layout import slot_of
 from oacp_storage_mongo.loading import load
-from oacp_storage_mongo.store import DURABLE, Store
+from oacp_storage_mongo.store import DURABLE, Changed, Store
 
 _LONGEST_PAUSE = 0.05
 
@@ -47,15 +53,28 @@ _LONGEST_PAUSE = 0.05
 class _Group:
     """The units of an attempt, and the outcomes that are known.
 
-    ``unknown`` when a sending may have been applied; ``under_way`` counts sendings, since one that nobody waits for
-    any more goes on.
+    ``unanswered`` counts statements that were sent and of which nothing definite is known: they are under way, for
+    somebody who waits or for nobody, or their answer was lost.
     """
 
     attempt: str = ""
     units: Sequence[Unit] = ()
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    unknown: bool = False
-    under_way: int = 0
+    unanswered: int = 0
+
+    @contextmanager
+    def statement(self, sending: Sending) -> Iterator[None]:
+        """Around what writes. Raises ``NotApplied`` before it when nobody waits any more."""
+        sending.begin()
+        self.unanswered += 1
+        try:
+            yield
+        except Unknown:
+            raise
+        except (StorageError, Changed):
+            self.unanswered -= 1
+            raise
+        self.unanswered -= 1  # not after anything else that was raised, which tells nothing
 
 
 class Commits:
@@ -67,73 +86,71 @@ class Commits:
         self._interactions = store.interactions.with_options(write_concern=DURABLE)
         self._group = _Group()
 
-    async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
-        """Apply the units."""
-        state = self._group
-        if state.attempt != attempt or state.units != units:
-            state = self._group = _Group(attempt, units)
-        repeated = state.unknown or state.under_way > 0
-        state.under_way += 1
+    async def commit(self, attempt: str, units: Sequence[Unit], sending: Sending) -> list[Outcome]:
+        """Apply the units; what is known of them is kept until ``answered``."""
+        group = self._group
+        if group.attempt != attempt or group.units != units:  # others may come after ``NotApplied``
+            group = self._group = _Group(attempt, units)
         try:
-            return await self._commit(state, repeated, deadline)
+            await self._commit(group, sending)
         except NotApplied as exc:
-            if repeated or state.outcomes:
+            if group.unanswered or group.outcomes:
                 raise Unknown(str(exc)) from exc
             raise
         except StorageError as exc:
-            state.unknown = state.unknown or isinstance(exc, Unknown)
-            if state.outcomes and not isinstance(exc, Unknown):
+            if group.outcomes and not isinstance(exc, Unknown):
                 raise OutcomeUnknownError(
-                    f"{len(state.outcomes)} writes of a group were applied, and then: {exc}"
+                    f"{len(group.outcomes)} writes of a group were applied, and then: {exc}"
                 ) from exc
             raise
-        except BaseException:
-            state.unknown = True
-            raise
         finally:
-            state.under_way -= 1
-            if len(state.outcomes) < len(units):
+            if len(group.outcomes) < len(units):
                 self._forget(units)
+        return [group.outcomes[i] for i in range(len(units))]
 
-    async def _commit(self, state: _Group, repeated: bool, deadline: float) -> list[Outcome]:
-        units = state.units
+    def answered(self) -> None:
+        """Who asked has the outcomes, so that the attempt will not come again."""
+        self._group = _Group()
+
+    async def _commit(self, group: _Group, sending: Sending) -> None:
+        units = group.units
+        repeated = group.unanswered > 0
         if not repeated:
-            await self._append(state, deadline)
-        judged = [i for i in range(len(units)) if i not in state.outcomes]
+            await self._append(group, sending)
+        judged = {i: unit for i, unit in enumerate(units) if i not in group.outcomes}
         if judged:
             outcomes = await commit_judged(
                 self._store,
                 self._heads,
-                state.attempt,
-                [units[i] for i in judged],
+                group.attempt,
+                judged,
+                sending,
+                partial(group.statement, sending),
                 repeated=repeated,
-                deadline=deadline,
             )
-            state.outcomes.update(zip(judged, outcomes, strict=True))
-        if self._group is state:  # otherwise nobody waited for this any more
-            self._group = _Group()
-        return [state.outcomes[i] for i in range(len(units))]
+            group.outcomes.update(outcomes)
 
     def _forget(self, units: Sequence[Unit]) -> None:
         for unit in units:
             if unit.agent is not None:
                 self._heads.forget(unit.agent)
 
-    async def _append(self, state: _Group, deadline: float) -> None:
+    async def _append(self, group: _Group, sending: Sending) -> None:
         """Write the plain appends of agents that exist, and of which nothing else is in the group."""
-        others = {unit.agent for unit in state.units if not _is_plain(unit)}
-        plain = [i for i, unit in enumerate(state.units) if unit.agent not in others]
+        units = group.units
+        others = {unit.agent for unit in units if not _is_plain(unit)}
+        plain = [i for i, unit in enumerate(units) if unit.agent not in others and i not in group.outcomes]
         loop = asyncio.get_running_loop()
         pause = 0.0
         while plain:
-            heads = await self._heads_of([state.units[i].agent or "" for i in plain])
-            plain = [i for i in plain if state.units[i].agent in heads]
+            heads = await self._heads_of([units[i].agent or "" for i in plain])
+            plain = [i for i in plain if units[i].agent in heads]
             if not plain:
                 return
-            written = await self._insert(state, plain, heads)
+            written = await self._insert(group, plain, heads, sending)
             plain = plain[written:]
             if plain:  # somebody else was faster
-                if loop.time() + pause >= deadline:
+                if loop.time() + pause >= sending.deadline:
                     raise NotApplied("other writers were faster all the time")
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, no secret
                 pause = min(pause * 2 + 0.001, _LONGEST_PAUSE)
@@ -149,13 +166,20 @@ class Commits:
                 self._heads.learn(agent, head)
         return {agent: head for agent, head in known.items() if head is not None}
 
-    async def _insert(self, state: _Group, plain: list[int], heads: dict[str, Head]) -> int:
+    async def _insert(
+        self,
+        group: _Group,
+        plain: list[int],
+        heads: dict[str, Head],
+        sending: Sending,
+    ) -> int:
         """Insert as many as can be, in their order; returns how many those were."""
+        units = group.units
         lasts = {agent: head.last for agent, head in heads.items()}
         slots: dict[str, bytes] = {}
         documents, sequences = [], []
         for i in plain:
-            unit = state.units[i]
+            unit = units[i]
             agent = unit.agent or ""
             sequence = lasts[agent] = lasts[agent] + 1
             slot = slots.get(agent)
@@ -164,28 +188,29 @@ class Commits:
             sequences.append(sequence)
             documents.append(record_document(self._store.namespace, agent, slot, sequence, unit.appends[0]))
         written = len(documents)
-        refusal: BaseException | None = None
-        try:
-            await self._interactions.insert_many(documents, ordered=True)
-        except driver.BulkWriteError as exc:
-            details = exc.details or {}
-            if details.get("writeConcernErrors") or code_of(exc) not in {DUPLICATE_KEY, INVALID_DOCUMENT}:
-                raise _lost(exc) from exc
-            written, refusal = int(details["nInserted"]), exc
-        except DRIVER_ERRORS as exc:
-            raise writing(exc) from exc
+        refusal: driver.BulkWriteError | None = None
+        with group.statement(sending):
+            try:
+                await self._interactions.insert_many(documents, ordered=True)
+            except driver.BulkWriteError as exc:
+                written, refusal = surely_written(exc), exc
+            except DRIVER_ERRORS as exc:
+                raise writing(exc) from exc
         for i, sequence in zip(plain[:written], sequences, strict=False):
-            agent = state.units[i].agent or ""
-            state.outcomes[i] = Applied((sequence,))
+            agent = units[i].agent or ""
+            group.outcomes[i] = Applied((sequence,))
             heads[agent] = heads[agent]._replace(last=sequence)
         for i in plain[:written]:
-            agent = state.units[i].agent or ""
+            agent = units[i].agent or ""
             self._heads.learn(agent, heads[agent])
         if refusal is not None:
-            if code_of(refusal) == INVALID_DOCUMENT:
+            code = code_of(refusal)
+            if code == INVALID_DOCUMENT:
                 raise await self._refused(refusal) from refusal
+            if code != DUPLICATE_KEY:
+                raise writing(refusal) from refusal
             for i in plain[written:]:
-                self._heads.forget(state.units[i].agent or "")
+                self._heads.forget(units[i].agent or "")
         return written
 
     async def _refused(self, exc: BaseException) -> StorageError:
@@ -193,11 +218,6 @@ class Commits:
             return await self._store.refused(exc)
         except SchemaVersionError as refusal:
             return refusal
-
-
-def _lost(exc: BaseException) -> StorageError:
-    error = writing(exc)
-    return Unknown(str(error)) if isinstance(error, NotApplied) else error
 
 
 def _is_plain(unit: Unit) -> bool:

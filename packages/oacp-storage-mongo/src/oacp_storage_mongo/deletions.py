@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from oacp_storage_core import RetentionPick
 from oacp_storage_engine import DocKind, Erased, NotApplied, Trimmed, Unknown
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.errors import DRIVER_ERRORS, INVALID_DOCUMENT, code_of, writing
+from oacp_storage_mongo.finishing import Sending
 from oacp_storage_mongo.heads import Heads
 from oacp_storage_mongo.judged import fence, write_receipt
 from oacp_storage_mongo.store import DURABLE, Changed, Store
@@ -50,9 +52,11 @@ class Deletions:
         return count
 
     async def trim(
-        self, attempt: str, agents: Sequence[str], pick: RetentionPick, *, limit: int, deadline: float
+        self, attempt: str, agents: Sequence[str], pick: RetentionPick, sending: Sending, *, limit: int
     ) -> Trimmed:
         """As ``Engine.trim``. What an earlier transaction of this call removed is counted whatever comes next."""
+        sending.begin()
+        deadline = sending.deadline
         removed = 0
         loop = asyncio.get_running_loop()
         try:
@@ -92,8 +96,10 @@ class Deletions:
 
     # --- agents -------------------------------------------------------------------------------------------
 
-    async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
+    async def erase(self, attempt: str, agent: str, sending: Sending, *, begin: bool, limit: int) -> Erased:
         """As ``Engine.erase``."""
+        sending.begin()
+        deadline = sending.deadline
         self._heads.forget(agent)
 
         async def once() -> Erased:
@@ -145,7 +151,8 @@ class Deletions:
 
         hidden = await store.transact(work, deadline)
         if hidden.interactions + hidden.states + hidden.learning <= limit:  # it saves a call
-            return hidden._replace(more=(await self._remove(agent, limit)).more)
+            with suppress(NotApplied, Unknown):  # then the next call does it; the agent is gone already
+                return hidden._replace(more=(await self._remove(agent, limit)).more)
         return hidden
 
     async def _counted(self, agent: str, listed: dict[str, Any]) -> Erased:

@@ -9,9 +9,13 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
+from pymongo import errors
+
 from oacp_storage_core import StorageConfigError
+from oacp_storage_core.urls import redact_url
 from oacp_storage_mongo.dropping import drop_client, keep_untouched
 
 DriverName = Literal["motor", "pymongo"]
@@ -72,7 +76,7 @@ class PyMongoDriver(Driver):
         return await collection.aggregate(pipeline, batchSize=batch_size)
 
     def ask_for(self, cursor: Any, batch_size: int) -> None:
-        cursor.batch_size(batch_size)
+        _ask_for(cursor, batch_size)
 
     async def begin(self, **options: Any) -> Any:
         session = self.client.start_session(causal_consistency=False)
@@ -83,6 +87,7 @@ class PyMongoDriver(Driver):
         return await collection.watch(pipeline, **options)
 
     async def close(self) -> None:
+        _forget_sessions(self.client)
         await self.client.close()
 
     def _abandon(self) -> None:
@@ -98,7 +103,7 @@ class MotorDriver(Driver):
         return collection.aggregate(pipeline, batchSize=batch_size)
 
     def ask_for(self, cursor: Any, batch_size: int) -> None:
-        cursor.delegate.batch_size(batch_size)  # the cursor's own method fails once it has begun
+        _ask_for(getattr(cursor, "delegate", None), batch_size)  # its own method fails once it has begun
 
     async def begin(self, **options: Any) -> Any:
         session = await self.client.start_session(causal_consistency=False)
@@ -112,6 +117,7 @@ class MotorDriver(Driver):
         # It says goodbye to the server and waits for an answer, which must not stop the loop.
         import asyncio
 
+        _forget_sessions(getattr(self.client, "delegate", None))
         await asyncio.to_thread(self.client.close)
 
     def _abandon(self) -> None:
@@ -119,8 +125,34 @@ class MotorDriver(Driver):
         threading.Thread(target=self.client.close, name="oacp-storage drops a client", daemon=True).start()
 
 
+def _ask_for(cursor: Any, batch_size: int) -> None:
+    with suppress(AttributeError):  # a release that has it no more asks for as many as before
+        cursor.batch_size(batch_size)
+
+
+def _forget_sessions(client: Any) -> None:
+    """Where no server is known: closing would look for one as long as it may, only to say goodbye to it."""
+    with suppress(AttributeError):  # a release that is made differently closes more slowly then
+        if not client.nodes:
+            client._topology.pop_all_sessions()  # noqa: SLF001 - as its close() does
+
+
 def make_driver(name: DriverName, url: str, database: str, settings: dict[str, Any]) -> Driver:
-    """A client of that driver in the running loop; it connects at its first use."""
+    """A client of that driver in the running loop; it connects at its first use.
+
+    Raises ``StorageConfigError`` for a URL or settings that the driver refuses, without its words, which may repeat a
+    piece of the password.
+    """
+    try:
+        return _made(name, url, database, settings)
+    except (errors.InvalidURI, errors.ConfigurationError, ValueError, TypeError) as exc:
+        raise StorageConfigError(
+            f"{redact_url(url)} is refused by MongoDB's driver ({type(exc).__name__}): check the names and values in "
+            "its query, and that a password in it is percent-encoded"
+        ) from None
+
+
+def _made(name: DriverName, url: str, database: str, settings: dict[str, Any]) -> Driver:
     if name == "pymongo":
         from pymongo import AsyncMongoClient
 

@@ -18,8 +18,14 @@ def drop_client(client: Any) -> None:
     """End an asynchronous PyMongo client whose loop cannot be used.
 
     PyMongo ends a client only by awaiting, which needs the loop. So what that would do is done here: tasks are
-    cancelled where the loop still can, sockets closed, and the client is marked as closed.
+    cancelled where the loop still can, sockets closed, and the client is marked as closed. A release of PyMongo that is
+    made differently leaves more to the garbage collector.
     """
+    with contextlib.suppress(AttributeError):
+        _drop(client)
+
+
+def _drop(client: Any) -> None:
     client._closed = True  # noqa: SLF001 - as its close() does; there is no public way without the loop
     topology = client._topology  # noqa: SLF001
     client._kill_cursors_executor._stopped = True  # noqa: SLF001

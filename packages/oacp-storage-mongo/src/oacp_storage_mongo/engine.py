@@ -79,8 +79,9 @@ class MongoEngine(Engine):
             self._driver.abandon()
 
     async def commit(self, attempt: str, units: Sequence[Unit], *, deadline: float) -> list[Outcome]:
-        work = partial(self._commits.commit, attempt, units, deadline=deadline)
-        return await self._finishing.write(work, deadline)
+        outcomes = await self._finishing.write(partial(self._commits.commit, attempt, units), deadline)
+        self._commits.answered()
+        return outcomes
 
     async def read_log(
         self,
@@ -127,11 +128,11 @@ class MongoEngine(Engine):
     ) -> Trimmed:
         if dry_run:
             return Trimmed(await self._finishing.read(partial(self._deletions.count, agents, pick)))
-        work = partial(self._deletions.trim, attempt, agents, pick, limit=limit, deadline=deadline)
+        work = partial(self._deletions.trim, attempt, agents, pick, limit=limit)
         return await self._finishing.write(work, deadline)
 
     async def erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
-        work = partial(self._deletions.erase, attempt, agent, begin=begin, limit=limit, deadline=deadline)
+        work = partial(self._deletions.erase, attempt, agent, begin=begin, limit=limit)
         return await self._finishing.write(work, deadline)
 
     def signals(self) -> AsyncIterator[str | None]:

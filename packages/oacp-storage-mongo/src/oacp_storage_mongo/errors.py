@@ -95,6 +95,18 @@ def writing(exc: BaseException) -> StorageError:
     return error
 
 
+def surely_written(exc: driver.BulkWriteError) -> int:
+    """How many documents of an ordered bulk are there and confirmed, the next one being refused.
+
+    Raises ``Unknown`` where that is not definite: what was written may be lost again, or may not.
+    """
+    details = exc.details or {}
+    refused = code_of(exc)
+    if details.get("writeConcernErrors") or refused is None or refused in _AGAIN:
+        raise Unknown(str(reading(exc))) from exc
+    return int(details["nInserted"])
+
+
 def reading(exc: BaseException) -> StorageError:
     """The error for what changed nothing: a read, or what was sent in a transaction that is not committed."""
     if isinstance(exc, StorageError):
@@ -169,9 +181,9 @@ def _answered(exc: driver.OperationFailure) -> StorageError:
     if code in _AGAIN:
         return NotApplied(_AGAIN[code])
     if code in _TOO_LARGE:
-        return Rejected("MongoDB takes no document or transaction that large; nothing was changed")
+        return Rejected("MongoDB takes no document or transaction that large")
     if code == _OUT_OF_DISK:
-        return StorageError("the server is out of disk space, and nothing was changed")
+        return StorageError("the server is out of disk space")
     details = exc.details or {}
     name = details.get("codeName") or "an error"
     return StorageError(f"MongoDB reports {name} (code {code}); the cause tells more")

@@ -2,19 +2,52 @@
 
 Neither driver can be cancelled in the middle: PyMongo loses connections, or the cancellation itself, and a statement in
 one of Motor's threads cannot be stopped. A transaction left in the middle would hold what it wrote for a minute. So
-whatever uses the driver runs in a task of its own, which ends by itself.
+whatever uses the driver runs in a task of its own, which ends by itself. What writes asks its ``Sending`` before each
+statement whether somebody still waits for it, so that it does not go on writing beside its own repetition.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from oacp_storage_engine import Unknown
+from oacp_storage_engine import NotApplied, Unknown
 from oacp_storage_engine.background import start_task
 
 T = TypeVar("T")
+_awaited: ContextVar[asyncio.Future[Any] | None] = ContextVar("_awaited", default=None)
+"""What is awaited of the read that runs."""
+
+
+def nobody_waits() -> bool:
+    """Whether this runs within a read whose caller was cancelled, so that there is nothing to find out any more."""
+    outcome = _awaited.get()
+    return outcome is not None and outcome.cancelled()
+
+
+class Sending:
+    """One call that writes: until when it may, and whether it has begun to."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.begun = False
+        self._left = False
+
+    def check(self) -> None:
+        """Raise ``NotApplied`` when nobody waits for this any more."""
+        if self._left or asyncio.get_running_loop().time() >= self.deadline:
+            raise NotApplied("the time for a write was over before it was sent")
+
+    def begin(self) -> None:
+        """As ``check``; call this just before what writes is sent, without awaiting in between."""
+        self.check()
+        self.begun = True
+
+    def leave(self) -> None:
+        """Nobody waits for it any more."""
+        self._left = True
 
 
 class Finishing:
@@ -24,16 +57,20 @@ class Finishing:
         self._under_way: set[asyncio.Future[Any]] = set()
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Await ``work()``. Cancelling this leaves it alone."""
-        return await self._start(work)
+        """Await ``work()``. Cancelling this leaves it alone, but for what has not begun (``nobody_waits``)."""
+        return await self._start(work, read=True)
 
-    async def write(self, work: Callable[[], Awaitable[T]], deadline: float) -> T:
-        """As ``read``, until the deadline; ``Unknown`` when it has not ended by then."""
+    async def write(self, work: Callable[[Sending], Awaitable[T]], deadline: float) -> T:
+        """As ``read``, until the deadline. Not ended by then: ``Unknown``, or ``NotApplied`` if it had not begun."""
+        sending = Sending(deadline)
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._start(work)
+                return await self._start(lambda: work(sending))
         except TimeoutError as exc:
-            raise Unknown("MongoDB did not answer in time") from exc
+            kind = Unknown if sending.begun else NotApplied
+            raise kind("MongoDB did not answer in time") from exc
+        finally:
+            sending.leave()
 
     def leave(self, work: Callable[[], Awaitable[None]]) -> None:
         """Begin ``work()``, and wait for it in ``ended`` only."""
@@ -44,19 +81,20 @@ class Finishing:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+    def _start(self, work: Callable[[], Awaitable[T]], *, read: bool = False) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
         ended: asyncio.Future[None] = loop.create_future()
         self._under_way.add(ended)
         ended.add_done_callback(self._under_way.discard)
-        start_task(_finish(work, outcome, ended), "oacp-storage asks MongoDB")
+        start_task(_finish(work, outcome, ended, read), "oacp-storage asks MongoDB")
         return outcome
 
 
 async def _finish(
-    work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], ended: asyncio.Future[None]
+    work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], ended: asyncio.Future[None], read: bool
 ) -> None:
+    _awaited.set(outcome if read else None)
     try:
         result = await work()
     except asyncio.CancelledError:

@@ -7,7 +7,8 @@ incarnations), so that it takes fewer round trips than one that reads, and fails
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
@@ -28,6 +29,7 @@ from oacp_storage_engine import (
 )
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.encoding import document_document, record_document
+from oacp_storage_mongo.finishing import Sending
 from oacp_storage_mongo.heads import Head, Heads
 from oacp_storage_mongo.loading import Loaded, load
 from oacp_storage_mongo.store import Changed, Store
@@ -37,53 +39,62 @@ async def commit_judged(
     store: Store,
     heads: Heads,
     attempt: str,
-    units: Sequence[Unit],
+    units: Mapping[int, Unit],
+    sending: Sending,
+    statement: Callable[[], AbstractContextManager[None]],
     *,
     repeated: bool,
-    deadline: float,
-) -> list[Outcome]:
-    """Apply the units once for this attempt. ``repeated`` when some of it may have been applied before."""
-    first = not repeated
-    asked = [_by_id(unit) for unit in units] if repeated else list(units)
+) -> dict[int, Outcome]:
+    """Apply the units, which are given by their places in the group, once for this attempt.
 
-    async def once() -> list[Outcome]:
+    ``repeated`` when some of it may have been applied before; the transaction is sent within ``statement``. A receipt
+    names the places that it tells of: an earlier sending may have had fewer left to judge.
+    """
+    first = not repeated
+    asked = {i: _by_id(unit) for i, unit in units.items()} if repeated else units
+
+    async def once() -> dict[int, Outcome]:
         nonlocal first
-        loaded = await _load(store, heads, asked, None if first else attempt, cached=first)
+        loaded = await _load(store, heads, list(asked.values()), None if first else attempt, cached=first)
         first = False
-        if loaded.receipt is not None:
-            return [_outcome(*one) for one in loaded.receipt]
+        kept = {i: _outcome(*one) for i, *one in loaded.receipt or ()}
+        left = [i for i in units if i not in kept]
         snapshot = loaded.snapshot()
         actual = dict(snapshot.versions)
         lasts = dict(snapshot.heads)
-        plan = judge(asked, snapshot)
+        plan = judge([asked[i] for i in left], snapshot)
+        judged = dict(zip(left, plan.outcomes, strict=True))
+        outcomes = {i: kept[i] if i in kept else judged[i] for i in units}
         if not plan.rows and not plan.documents and not plan.heads:
-            return plan.outcomes
+            return outcomes
         writing = _Writing(store, loaded, plan, lasts, actual)
-        receipt = None if all(map(_tells_by_ids, units)) else attempt
+        receipt = None if all(_tells_by_ids(units[i]) for i in left) else attempt
 
         async def work(session: Any) -> None:
             await writing.write(session)
             if receipt is not None:
-                await write_receipt(store, receipt, _packed(plan.outcomes), session)
+                await write_receipt(store, receipt, _packed(judged), session)
+            sending.check()
 
-        await store.transact(work, deadline)
+        with statement():
+            await store.transact(work, sending.deadline)
         for agent, last in plan.heads.items():
             heads.learn(agent, Head(writing.incarnations[agent], last))
-        return plan.outcomes
+        return outcomes
 
-    async def forgetful() -> list[Outcome]:
+    async def forgetful() -> dict[int, Outcome]:
         try:
             return await once()
         except Changed:
-            for unit in units:
+            for unit in units.values():
                 if unit.agent is not None:
                     heads.forget(unit.agent)
             raise
 
-    outcomes = await store.again(forgetful, deadline)
+    outcomes = await store.again(forgetful, sending.deadline)
     if not repeated:
         return outcomes
-    return [_as_first(unit, outcome) for unit, outcome in zip(units, outcomes, strict=True)]
+    return {i: _as_first(units[i], outcome) for i, outcome in outcomes.items()}
 
 
 async def write_receipt(store: Store, attempt: str, outcome: list[Any], session: Any) -> None:
@@ -97,10 +108,14 @@ async def write_receipt(store: Store, attempt: str, outcome: list[Any], session:
 
 
 def fence(slot: bytes, sequence: int) -> UpdateOne:
-    """Takes a place in a log without an interaction, for as long as somebody may know an older end of it."""
+    """Takes a place in a log without an interaction, for as long as somebody may know an older end of it.
+
+    It fails with a duplicate key if the place is taken, by another fence too: of two that saw the same end of a log,
+    and jump or delete its agent, one has to look again.
+    """
     return UpdateOne(
-        {"_id": layout.record_key(slot, sequence), "fence": True},
-        {"$set": {"schema": layout.SCHEMA_VERSION}, "$currentDate": {"gone_at": True}},
+        {"_id": layout.record_key(slot, sequence), "schema": {"$exists": False}},  # which matches nothing
+        {"$set": {"fence": True, "schema": layout.SCHEMA_VERSION}, "$currentDate": {"gone_at": True}},
         upsert=True,
     )
 
@@ -249,8 +264,8 @@ def _as_first(unit: Unit, outcome: Outcome) -> Outcome:
     return outcome._replace(existing=tuple(i for i in outcome.existing if unit.appends[i].given))
 
 
-def _packed(outcomes: Sequence[Outcome]) -> list[Any]:
-    return [[type(outcome).__name__, *outcome] for outcome in outcomes]
+def _packed(outcomes: Mapping[int, Outcome]) -> list[Any]:
+    return [[i, type(outcome).__name__, *outcome] for i, outcome in outcomes.items()]
 
 
 def _outcome(kind: str, *fields: Any) -> Outcome:

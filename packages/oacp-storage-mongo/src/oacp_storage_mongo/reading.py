@@ -90,7 +90,7 @@ class Reading:
                     ],
                 )
             )
-        async with store.found(store.agents, pipeline, expected=limit) as cursor:
+        async with store.found(store.agents, pipeline, expected=limit, lenient=True) as cursor:
             listed = await anext(aiter(cursor), None)
             if listed is None or "floor" not in listed:  # nothing of it is visible
                 return Page([], 0)

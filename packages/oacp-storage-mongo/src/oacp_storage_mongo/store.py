@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
 from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from oacp_storage_core import SchemaVersionError, StorageError
+from oacp_storage_core import CorruptDataError, SchemaVersionError, StorageError
 from oacp_storage_engine import NotApplied, Unknown
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.driver import Driver
@@ -24,7 +27,7 @@ from oacp_storage_mongo.errors import (
     label,
     reading,
 )
-from oacp_storage_mongo.finishing import Finishing
+from oacp_storage_mongo.finishing import Finishing, nobody_waits
 
 T = TypeVar("T")
 Stages = Sequence[Mapping[str, Any]]
@@ -32,6 +35,7 @@ Stages = Sequence[Mapping[str, Any]]
 
 DURABLE = WriteConcern("majority", j=True)
 _SNAPSHOT = ReadConcern("snapshot")
+_LENIENT = CodecOptions[dict[str, Any]](unicode_decode_error_handler="replace")
 _FIRST_BATCH = 130
 _LONGEST_PAUSE = 0.1
 _COMMIT_PAUSE = 0.05
@@ -64,13 +68,19 @@ class Store:
     # --- reads --------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def found(self, collection: Any, pipeline: Stages, *, expected: int = 0) -> AsyncIterator[Any]:
+    async def found(
+        self, collection: Any, pipeline: Stages, *, expected: int = 0, lenient: bool = False
+    ) -> AsyncIterator[Any]:
         """A cursor over what the pipeline finds, all of it as of one moment that a majority has.
 
-        ``expected``: how many documents will be wanted at least. Raises what a read may raise.
+        ``expected``: how many documents will be wanted at least. ``lenient``: a string that is no UTF-8 any more is
+        replaced, for records whose checksums will show that; otherwise it is ``CorruptDataError``.
+        Raises what a read may raise, and ``NotApplied`` where nobody waits for it any more.
         """
-        at_once = collection.with_options(read_concern=_SNAPSHOT)
+        at_once = collection.with_options(read_concern=_SNAPSHOT, codec_options=_LENIENT if lenient else None)
         async with self._room:
+            if nobody_waits():
+                raise NotApplied("nobody waits for this read any more")
             try:
                 cursor = await self.driver.aggregate(
                     at_once, pipeline, batch_size=min(max(expected + 2, 16), _FIRST_BATCH)
@@ -82,6 +92,8 @@ class Store:
                         await cursor.close()
             except DRIVER_ERRORS as exc:
                 raise reading(exc) from exc
+            except InvalidBSON as exc:
+                raise CorruptDataError("a document in the database is damaged: it is no valid BSON") from exc
 
     async def all_of(self, collection: Any, pipeline: Stages, *, expected: int = 0) -> list[dict[str, Any]]:
         """All that the pipeline finds, as ``found``."""
@@ -154,7 +166,10 @@ class Store:
                     raise (await self.refused(exc)) from exc
                 if code_of(exc) in {DUPLICATE_KEY, WRITE_CONFLICT}:
                     raise Changed from exc
-                raise reading(exc) from exc
+                error = reading(exc)
+                if _will_pass(exc) and not isinstance(error, NotApplied):
+                    error = NotApplied("the server could not go on with a transaction just now")
+                raise error from exc
             await self._commit(session, deadline)
         finally:
             if session is not None:
@@ -192,6 +207,11 @@ class Store:
                     raise NotApplied("other writers were faster all the time") from exc
             await asyncio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _will_pass(exc: BaseException) -> bool:
+    """Whether the server says that the transaction may be tried again, whatever it stumbled over (a lock, say)."""
+    return isinstance(exc, OperationFailure) and label(exc, "TransientTransactionError")
 
 
 async def _end(session: Any) -> None:
