@@ -192,9 +192,10 @@ class OutagesClause:
 async def _cutting(place: Place) -> AsyncIterator[None]:
     """Connections are cut again and again, at random moments, while the block runs."""
     dice = random.Random(place.setting.seed)  # noqa: S311 - no secret
+    enough = asyncio.Event()
 
     async def cut() -> None:
-        while True:
+        while not enough.is_set():
             await asyncio.sleep(dice.uniform(0.001, 0.02))
             await asyncio.to_thread(tampered, place.setting, "cut_connections")
 
@@ -203,8 +204,8 @@ async def _cutting(place: Place) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        cutting.cancel()
-        await asyncio.wait([cutting])
+        enough.set()  # not cancelled: its thread would go on, and cut what comes after the block
+        await cutting
 
 
 async def _until_read(storage: Storage, agent: str) -> list[dict[str, Any]]:
