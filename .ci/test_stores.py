@@ -1,9 +1,7 @@
 """What holds between the backends: one program, one line of configuration, the same data in every store."""
 
-import ast
 import asyncio
 import gzip
-import inspect
 import json
 import re
 import subprocess
@@ -79,13 +77,6 @@ def command(*arguments: str | Path) -> str:
     return done.stdout
 
 
-async def run_program(source: str) -> None:
-    code = compile(source, str(PAGE), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, {"__name__": "__main__"})
-    if inspect.isawaitable(result):
-        await result
-
-
 @pytest.mark.parametrize("store", ["memory", *STORES])
 def test_the_program_runs_everywhere_with_one_line_changed(
     store: str, url_of: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,7 +88,7 @@ def test_the_program_runs_everywhere_with_one_line_changed(
     (tmp_path / "oacp.toml").write_text(changed)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OACP_STORAGE_URI", raising=False)
-    asyncio.run(run_program(program))
+    exec(compile(program, str(PAGE), "exec"), {"__name__": "__main__"})
 
 
 def test_the_page_has_a_line_for_every_store() -> None:
