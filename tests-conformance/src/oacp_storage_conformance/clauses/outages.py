@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from oacp_storage_conformance.clause import ClauseName, Trait, clause
+from oacp_storage_conformance.load import until_stored
 from oacp_storage_conformance.patience import soon
 from oacp_storage_conformance.place import Place, sequences
 from oacp_storage_conformance.setting import tampered
@@ -100,7 +101,7 @@ class OutagesClause:
             for n in range(rounds):
                 agent = place.name(f"ann {n}")
                 for i in range(4):
-                    await _until_stored(place.storage, agent, i)
+                    await until_stored(place.storage, agent, i)
                 try:
                     assert (
                         await soon(
@@ -112,7 +113,7 @@ class OutagesClause:
                     told += 1
                 except StorageError:
                     continue
-                await _until_stored(place.storage, agent, 9)
+                await until_stored(place.storage, agent, 9)
                 assert await _until_read(place.storage, agent) == [{"n": 9}]
         assert told, "nothing was acknowledged"
 
@@ -183,7 +184,7 @@ class OutagesClause:
         for n in range(count):
             if n % 5 == 2:
                 tampered(place.setting, "cut_connections")
-            await _until_stored(writer, agent, n)
+            await until_stored(writer, agent, n)
         await soon(watching, "all interactions", 60)
         assert sequences(found) == list(range(1, count + 1))
 
@@ -219,16 +220,6 @@ async def _until_read(storage: Storage, agent: str) -> list[dict[str, Any]]:
 
 def _increment(data: dict[str, Any] | None) -> dict[str, Any]:
     return {"n": (data or {"n": 0})["n"] + 1}
-
-
-async def _until_stored(storage: Storage, agent: str, n: int) -> None:
-    """Append under an id of its own until that is acknowledged: repeating it changes nothing."""
-    while True:
-        try:
-            await storage.store_interaction(agent, {"n": n}, interaction_id=f"id {n}")
-        except StorageError:
-            continue
-        return
 
 
 async def _again(place: Place) -> Any:

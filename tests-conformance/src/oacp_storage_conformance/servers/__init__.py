@@ -19,6 +19,8 @@ fixture                     yields                                              
 A server named by an environment variable is used as it is and never started, stopped or emptied. Otherwise
 the program is looked for on the PATH, then in the pip wheels that carry it. Where there is none, tests that ask for
 the fixture are skipped with the reason; where ``CI`` is ``true`` they fail.
+
+``Proxy`` stands between a storage and its server and cuts, holds or encrypts what passes.
 """
 
 from __future__ import annotations
@@ -32,9 +34,19 @@ import pytest
 from oacp_storage_conformance.servers.mongo import MongoServer
 from oacp_storage_conformance.servers.postgres import PostgresServer
 from oacp_storage_conformance.servers.process import ServerMissing
+from oacp_storage_conformance.servers.proxy import Proxy, once
 from oacp_storage_conformance.servers.redis import RedisCluster, RedisServer
 
-__all__ = ["MongoServer", "PostgresServer", "RedisCluster", "RedisServer", "ServerMissing", "missing"]
+__all__ = [
+    "MongoServer",
+    "PostgresServer",
+    "Proxy",
+    "RedisCluster",
+    "RedisServer",
+    "ServerMissing",
+    "missing",
+    "once",
+]
 
 
 def missing(reason: str) -> None:
