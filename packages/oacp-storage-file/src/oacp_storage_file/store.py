@@ -147,7 +147,7 @@ class Store:
         """
         journal = self._journals.open(self.position.generation)
         start = self.position
-        group = format_group(writes, b"".join(contents))
+        group = format_group(writes, contents)
         try:
             end = journal.append(group, start.end)
         except JournalSyncError as exc:
