@@ -199,10 +199,6 @@ def new_interactions(
 
     Those that are given no time have one and the same.
     """
-    if isinstance(interactions, Mapping | str | bytes | Interaction):
-        raise TypeError(
-            f"interactions must be a list of dicts or Interaction records, not {type(interactions).__name__}"
-        )
     now = now_us()
     if not imported and (bodies := _plain_bodies(interactions)) is not None:
         names = new_ids(len(bodies))
@@ -210,6 +206,10 @@ def new_interactions(
             _new_tuple(NewInteraction, (name, False, now, body, 0))
             for name, body in zip(names, bodies, strict=True)
         ]
+    if isinstance(interactions, Mapping | str | bytes | Interaction):
+        raise TypeError(
+            f"interactions must be a list of dicts or Interaction records, not {type(interactions).__name__}"
+        )
     prepared: list[NewInteraction] = []
     total = 0
     for i, item in enumerate(interactions):

@@ -102,14 +102,13 @@ class Turns(Documents):
             await self._write(runtime, Unit(None, (), (put,)), len(put.body or b""))
 
 
-def _written(
-    agent: str, new: Sequence[NewInteraction], sequences: Sequence[int]
-) -> tuple[Interaction, ...]:
+def _written(agent: str, new: Sequence[NewInteraction], sequences: Sequence[int]) -> tuple[Interaction, ...]:
     """The interactions as they are stored now, with fresh copies of their payloads."""
-    times = {at_us: from_us(at_us) for at_us in {one.at_us for one in new}}
+    first_us = new[0].at_us if new else 0
+    first = from_us(first_us)  # usually that of all
     return tuple(
         [
-            Interaction(agent, name, sequence, times[at_us], decode(body))
+            Interaction(agent, name, sequence, first if at_us == first_us else from_us(at_us), decode(body))
             for (name, _, at_us, body, _), sequence in zip(new, sequences, strict=True)
         ]
     )
