@@ -2,9 +2,9 @@
 
 SQLite's own way of waiting for a writer sleeps longer and longer, so that whoever has just waited loses to
 whoever has just come. With short random pauses at a lock that costs one system call to try, ten writers each
-get their share within a few per cent, and no time is lost between them. Whoever had to wait the last time first
-sleeps for most of as long, and leaves the processor to those whose turn it is. The lock is a courtesy only: what keeps
-the data consistent are SQLite's own locks. The system gives it up when its owner dies.
+get their share within a few per cent, and no time is lost between them. Whoever had to wait for long the last time
+first sleeps for most of that, and leaves the processor to those whose turn it is. The lock is a courtesy only: what
+keeps the data consistent are SQLite's own locks. The system gives it up when its owner dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ except ImportError:  # no flock on this system: SQLite's locks alone decide
 SUFFIX = "-turn"
 _MODE = 0o600
 _PAUSE = 0.0005
-_SLEPT = 0.75  # of the last wait
+_SLEPT = 0.75  # of the last wait, less
+_AWAKE = 0.003
 _LONGEST_SLEEP = 0.01
 _LONG_WAIT = 0.1
 _LONG_PAUSE = 0.005
@@ -68,7 +69,7 @@ class Turn:
                 return
             if first:
                 first = False
-                time.sleep(max(0.0, min(self._waited * _SLEPT, _LONGEST_SLEEP, deadline - now)))
+                time.sleep(max(0.0, min(self._waited * _SLEPT - _AWAKE, _LONGEST_SLEEP, deadline - now)))
             now = time.monotonic()
             if now >= deadline:
                 raise NotApplied(
