@@ -21,7 +21,9 @@ from oacp_storage_file.journal_format import (
 
 BASE = 65
 FIRST = format_group([LogWrite("n-x/agents/a-a/log-000000000001.jsonl", 0, 900, 3)], [b"x" * 899, b"\n"])
-SECOND = format_group([FileWrite("n-x/system/k-a.json", 4, 7), FileRemoval("n-x/system/k-b.json")], [b"{ }\n", b""])
+SECOND = format_group(
+    [FileWrite("n-x/system/k-a.json", 4, 7), FileRemoval("n-x/system/k-b.json")], [b"{ }\n", b""]
+)
 THIRD = format_group([FileRemoval("n-x/system/k-c.json")], [b""])
 WHOLE = FIRST + SECOND + THIRD
 
