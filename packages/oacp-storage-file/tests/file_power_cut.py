@@ -91,9 +91,9 @@ class RecordingDisk(UnsyncedDisk):
     def note(self, what: str, *arguments: object) -> None:
         self.events.append((what, arguments))
 
-    def open(self, path: str, *, create: bool = False, new: bool = False) -> int:
+    def open(self, path: str, *, create: bool = False, new: bool = False, follow: bool = True) -> int:
         there = Path(path).exists()
-        fd = super().open(path, create=create, new=new)
+        fd = super().open(path, create=create, new=new, follow=follow)
         if not there:
             self.note("create", path)
         self._next += 1

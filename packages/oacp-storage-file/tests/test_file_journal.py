@@ -20,9 +20,11 @@ from oacp_storage_file.journal_format import (
 )
 
 BASE = 65
-FIRST = format_group([LogWrite("n-x/agents/a-a/log-000000000001.jsonl", 0, 900, 3)], b"x" * 899 + b"\n")
-SECOND = format_group([FileWrite("n-x/system/k-a.json", 4, 7), FileRemoval("n-x/system/k-b.json")], b"{ }\n")
-THIRD = format_group([FileRemoval("n-x/system/k-c.json")], b"")
+FIRST = format_group([LogWrite("n-x/agents/a-a/log-000000000001.jsonl", 0, 900, 3)], [b"x" * 899, b"\n"])
+SECOND = format_group(
+    [FileWrite("n-x/system/k-a.json", 4, 7), FileRemoval("n-x/system/k-b.json")], [b"{ }\n", b""]
+)
+THIRD = format_group([FileRemoval("n-x/system/k-c.json")], [b""])
 WHOLE = FIRST + SECOND + THIRD
 
 
@@ -52,7 +54,7 @@ def test_an_outline_needs_no_contents() -> None:
         return WHOLE[:size]
 
     assert skim(read).length == len(FIRST)
-    many = format_group([LogWrite(f"n-x/agents/a-{n}/log", n, 1, n) for n in range(200)], b"y" * 200)
+    many = format_group([LogWrite(f"n-x/agents/a-{n}/log", n, 1, n) for n in range(200)], [b"y"] * 200)
     assert len(skim(lambda size: many[:size]).writes) == 200
 
 
@@ -69,7 +71,7 @@ def test_sectors_written_in_any_order_are_torn_and_not_damaged() -> None:
     print("seed", seed)
     rng = random.Random(seed)
     long = format_group(
-        [LogWrite(f"n-x/agents/a-{n}/log", n, 30, n) for n in range(100)], b"z" * 2999 + b"\n"
+        [LogWrite(f"n-x/agents/a-{n}/log", n, 30, n) for n in range(100)], [b"z" * 2999, b"\n"]
     )
     start = len(FIRST)
     for _ in range(300):

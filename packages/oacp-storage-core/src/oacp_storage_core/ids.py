@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 _AT_ONCE = 256
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # two bits of the digit stay random
@@ -18,6 +19,17 @@ def new_id() -> str:
     # One step of a list's iterator, which threads may share.
     part = next(_random_parts, None) or _refilled()
     return f"{stamp[:8]}-{stamp[8:]}-7{part}"
+
+
+def new_ids(count: int) -> list[str]:
+    """As many fresh ids, of one moment."""
+    stamp = f"{time.time_ns() // 1_000_000:012x}"
+    start = f"{stamp[:8]}-{stamp[8:]}-7"
+    parts = list(islice(_random_parts, count))
+    while len(parts) < count:
+        parts.append(_refilled())
+        parts += islice(_random_parts, count - len(parts))
+    return [start + part for part in parts]
 
 
 def _refilled() -> str:

@@ -43,10 +43,12 @@ def encode_body(payload: object, *, at: str = "$") -> bytes:
     ``at`` is the place of the payload in messages. Raises ``InvalidPayloadError``, naming the place of
     what cannot be stored exactly, or ``PayloadTooLargeError``. The caller's object is never changed.
     """
+    body = encode_plain(payload)
+    if body is not None:
+        return body
     if type(payload) is not dict:
         raise InvalidPayloadError(_not_an_object(payload, at))
-    body = _encode_plain(payload)
-    return encode_value(payload, at=at)[0] if body is None else body
+    return encode_value(payload, at=at)[0]
 
 
 def encode(payload: object, *, at: str = "$") -> tuple[bytes, dict[str, Any]]:
@@ -66,6 +68,8 @@ def encode_value(value: Any, *, at: str = "$") -> tuple[bytes, Any]:
 def decode(body: bytes | str | memoryview) -> dict[str, Any]:
     """The payload of canonical bytes that a store kept; ``ValueError`` when they are no JSON object."""
     try:
+        payload = _decode_fast(body)
+    except msgspec.DecodeError:
         payload = _decode(body)
     except RecursionError:
         payload = on_fresh_stack(lambda: _decode(body))
@@ -92,10 +96,10 @@ def on_fresh_stack(function: Callable[[], _T]) -> _T:
         return thread.submit(function).result()
 
 
-def _encode_plain(payload: dict[Any, Any]) -> bytes | None:
-    """The bytes of a payload that surely keeps all rules, None for one that has to be looked at thoroughly."""
+def encode_plain(payload: object) -> bytes | None:
+    """The bytes of a payload that surely keeps all rules, None for one that ``encode_body`` has to look at."""
     try:
-        if not _is_plain(payload, MAX_DEPTH):
+        if type(payload) is not dict or not _is_plain(payload, MAX_DEPTH):
             return None
         body: bytes = _encode(payload)
     except (ValueError, TypeError, RuntimeError, msgspec.MsgspecError):

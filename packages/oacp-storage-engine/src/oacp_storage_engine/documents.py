@@ -113,7 +113,7 @@ class Documents(Writing, Storage):
 
     async def _put(self, agent: str | None, put: Put) -> int:
         with self._call() as runtime:
-            applied = await self._write(runtime, Unit(agent, (), (put,)))
+            applied = await self._write(runtime, Unit(agent, (), (put,)), len(put.body or b""))
         return applied.versions[0]
 
     async def _delete(self, agent: str | None, kind: DocKind, key: str, expected: int | None) -> bool:

@@ -62,10 +62,10 @@ class Interactions(Writing, Storage):
         self, agent_id: str, interactions: Sequence[Mapping[str, Any] | Interaction]
     ) -> list[str]:
         agent = check_name(agent_id)
-        appends = appends_of(agent, new_interactions(agent, interactions, coerce=self._coerce))
+        appends, size = appends_of(agent, new_interactions(agent, interactions, coerce=self._coerce))
         with self._call() as runtime:
             if appends:
-                await self._write(runtime, Unit(agent, appends))
+                await self._write(runtime, Unit(agent, appends), size)
         return [append.id for append in appends]
 
     async def get_interactions(self, agent_id: str, limit: int = 100) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ from oacp_storage_engine.primitives import (
     Unit,
 )
 
+_new_tuple = tuple.__new__  # makes a named tuple in half the time of its own constructor
+
 
 class DocRef(NamedTuple):
     """A document's address within a namespace."""
@@ -102,7 +104,7 @@ def wanted(units: Sequence[Unit]) -> Wanted:
                 if append.given:
                     ids[agent, append.id] = None
         for put in puts:
-            documents[DocRef(agent, put.kind, put.key)] = None
+            documents[_new_tuple(DocRef, (agent, put.kind, put.key))] = None
     return Wanted(list(agents), list(ids), list(documents))
 
 
@@ -125,14 +127,19 @@ def _judge_unit(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
         return conflict
     if not appends or agent is None:
         return Applied((), _write_puts(unit, snapshot, plan))
-    sequence = snapshot.heads.get(agent, 0)
-    sequences = []
-    for append in appends:
-        sequence += 1
-        sequences.append(sequence)
-        plan.rows.append(Row(agent, sequence, append))
-    plan.heads[agent] = snapshot.heads[agent] = sequence
-    return Applied(tuple(sequences), _write_puts(unit, snapshot, plan) if puts else ())
+    head = snapshot.heads.get(agent, 0)
+    if len(appends) == 1:
+        sequences: tuple[int, ...] = (head + 1,)
+        plan.rows.append(_new_tuple(Row, (agent, head + 1, appends[0])))
+    else:
+        sequences = tuple(range(head + 1, head + 1 + len(appends)))
+        plan.rows += [
+            _new_tuple(Row, (agent, sequence, append))
+            for sequence, append in zip(sequences, appends, strict=True)
+        ]
+    plan.heads[agent] = snapshot.heads[agent] = sequences[-1]
+    versions = _write_puts(unit, snapshot, plan) if puts else ()
+    return _new_tuple(Applied, (sequences, versions, (), False))
 
 
 def _judge_given(unit: Unit, snapshot: Snapshot, plan: Plan) -> Outcome:
@@ -224,7 +231,7 @@ def _write_puts(unit: Unit, snapshot: Snapshot, plan: Plan) -> tuple[int, ...]:
 
 
 def _write_put(agent: str | None, put: Put, snapshot: Snapshot, plan: Plan) -> int:
-    ref = DocRef(agent, put.kind, put.key)
+    ref = _new_tuple(DocRef, (agent, put.kind, put.key))
     actual = snapshot.versions.get(ref, 0)
     if put.body is None:
         if not actual:
@@ -235,7 +242,7 @@ def _write_put(agent: str | None, put: Put, snapshot: Snapshot, plan: Plan) -> i
     else:
         version = actual + 1 if put.version is None else put.version
         snapshot.versions[ref] = version
-        plan.documents[ref] = Stored(version, put)
+        plan.documents[ref] = _new_tuple(Stored, (version, put))
     if agent is not None:
         plan.heads.setdefault(agent, snapshot.heads.get(agent, 0))
     return version

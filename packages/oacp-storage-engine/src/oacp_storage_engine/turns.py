@@ -13,6 +13,7 @@ from oacp_storage_core.arguments import (
     new_interactions,
 )
 from oacp_storage_core.names import check_name
+from oacp_storage_core.payload import decode
 from oacp_storage_core.times import from_us
 from oacp_storage_engine.documents import Documents, document_of
 from oacp_storage_engine.primitives import Applied, DocKind, Put, Unit
@@ -43,25 +44,19 @@ class Turns(Documents):
         for name, value in (learning or {}).items():
             key = check_name(name, "learning key")
             puts.append(self._new_put(agent, DocKind.LEARNING, key, value, at=f"$.learning[{key!r}]"))
-        check_call_size(sum(len(one.body) for one in new) + sum(len(put.body or b"") for put in puts))
+        appends, size = appends_of(agent, new)
+        size += sum([len(put.body or b"") for put in puts])
+        check_call_size(size)
         if not new and not puts:
             return Turn((), None, {})
-        unit = Unit(agent, appends_of(agent, new), tuple(puts), turn=True)
         with self._call() as runtime:
-            applied = await self._write(runtime, unit)
+            applied = await self._write(runtime, Unit(agent, appends, tuple(puts), turn=True), size)
             if applied.replayed:
                 return await self._replayed_turn(runtime, agent, new, applied, puts)
         documents = {
             put.key: document_of(put, version) for put, version in zip(puts, applied.versions, strict=True)
         }
-        return Turn(
-            tuple(
-                Interaction(agent, one.id, sequence, from_us(one.at_us), one.data)
-                for one, sequence in zip(new, applied.sequences, strict=True)
-            ),
-            documents.pop("", None),
-            documents,
-        )
+        return Turn(_written(agent, new, applied.sequences), documents.pop("", None), documents)
 
     async def _replayed_turn(
         self, runtime: Runtime, agent: str, new: list[NewInteraction], applied: Applied, puts: list[Put]
@@ -94,12 +89,26 @@ class Turns(Documents):
         new = new_interactions(agent, interactions, coerce=self._coerce, imported=True)
         puts = [] if state is None else [self._imported_put(agent, DocKind.STATE, state)]
         puts += [self._imported_put(agent, DocKind.LEARNING, document) for document in learning]
-        check_call_size(sum(len(one.body) for one in new) + sum(len(put.body or b"") for put in puts))
+        appends, size = appends_of(agent, new)
+        size += sum([len(put.body or b"") for put in puts])
+        check_call_size(size)
         with self._call() as runtime:
             if new or puts:
-                await self._write(runtime, Unit(agent, appends_of(agent, new), tuple(puts)))
+                await self._write(runtime, Unit(agent, appends, tuple(puts)), size)
 
     async def import_system_state(self, document: Document) -> None:
         put = self._imported_put(None, DocKind.SYSTEM, document)
         with self._call() as runtime:
-            await self._write(runtime, Unit(None, (), (put,)))
+            await self._write(runtime, Unit(None, (), (put,)), len(put.body or b""))
+
+
+def _written(agent: str, new: Sequence[NewInteraction], sequences: Sequence[int]) -> tuple[Interaction, ...]:
+    """The interactions as they are stored now, with fresh copies of their payloads."""
+    first_us = new[0].at_us if new else 0
+    first = from_us(first_us)  # usually that of all
+    return tuple(
+        [
+            Interaction(agent, name, sequence, first if at_us == first_us else from_us(at_us), decode(body))
+            for (name, _, at_us, body, _), sequence in zip(new, sequences, strict=True)
+        ]
+    )

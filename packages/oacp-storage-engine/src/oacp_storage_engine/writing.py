@@ -12,6 +12,8 @@ from oacp_storage_engine.codec import describe
 from oacp_storage_engine.primitives import Append, Applied, Conflict, Duplicate, Unit
 from oacp_storage_engine.runtime import Runtime
 
+_new_tuple = tuple.__new__  # makes a named tuple in half the time of its own constructor
+
 
 class Writing:
     """The part of ``EngineStorage`` that commits units."""
@@ -22,11 +24,16 @@ class Writing:
     def _call(self) -> Runtime:
         """The runtime for one call, which holds it from beginning to end (``with self._call() as runtime``)."""
 
-    async def _write(self, runtime: Runtime, unit: Unit) -> Applied:
-        """Commit the unit; raises ``VersionConflictError`` or ``DuplicateIdError`` when it is refused."""
+    async def _write(self, runtime: Runtime, unit: Unit, size: int) -> Applied:
+        """Commit the unit, whose bodies have ``size`` bytes.
+
+        Raises ``VersionConflictError`` or ``DuplicateIdError`` when it is refused.
+        """
         deadline = runtime.deadline()
-        lane = await runtime.enter_lane(*unit.slot, deadline)
-        outcome = await lane.submit(unit, unit.size, deadline)
+        lane = None if unit.agent is None else runtime.free_lane(unit.agent)
+        if lane is None:
+            lane = await runtime.enter_lane(*unit.slot, deadline)
+        outcome = await lane.submit(unit, size, deadline)
         if isinstance(outcome, Applied):
             return outcome
         raise self._refusal(unit, outcome)
@@ -54,11 +61,15 @@ class Writing:
         return DuplicateIdError(f"{what} {where}, with another payload; nothing was written: use a new id")
 
 
-def appends_of(agent: str, new: Sequence[NewInteraction]) -> tuple[Append, ...]:
-    """What there is to append, with its checksums."""
-    return tuple(
+def appends_of(agent: str, new: Sequence[NewInteraction]) -> tuple[tuple[Append, ...], int]:
+    """What there is to append, with its checksums; and the bytes of all bodies."""
+    appends = tuple(
         [
-            Append(name, given, at_us, body, interaction_crc(agent, name, at_us, body), sequence or None)
+            _new_tuple(
+                Append,
+                (name, given, at_us, body, interaction_crc(agent, name, at_us, body), sequence or None),
+            )
             for name, given, at_us, body, sequence in new
         ]
     )
+    return appends, sum([len(one.body) for one in new])

@@ -105,12 +105,16 @@ class Damaged(NamedTuple):
 Found = Group | Torn | Damaged
 
 
-def format_group(writes: Sequence[Write], body: bytes) -> bytes:
-    """The bytes of a group."""
+def format_group(writes: Sequence[Write], contents: Sequence[bytes]) -> bytes:
+    """The bytes of a group, whose body is the contents in the order of the writes."""
     header = _encode_header(GroupHeader(list(writes))) + b"\n"
-    lengths = b"%08x %08x" % (len(header), len(body))
-    body_crc = b"%08x" % crc32(body)
-    return b"G %b %08x %b\n%b%b" % (lengths, _header_crc(lengths, body_crc, header), body_crc, header, body)
+    lengths = b"%08x %08x" % (len(header), sum(map(len, contents)))
+    crc = 0
+    for content in contents:
+        crc = crc32(content, crc)
+    body_crc = b"%08x" % crc
+    start = b"G %b %08x %b\n%b" % (lengths, _header_crc(lengths, body_crc, header), body_crc, header)
+    return b"".join((start, *contents))  # which may be large, so it is copied once
 
 
 def _header_crc(lengths: bytes, body_crc: bytes, header: bytes) -> int:

@@ -21,6 +21,7 @@ _encode_text = msgspec.json.Encoder().encode
 
 _SECONDS_KEPT = 4096
 _second_texts: dict[int, bytes] = {}
+_latest_text = (0, b"1970-01-01T00:00:00.000000Z")  # one call's interactions have one time
 _second_values: dict[str, int] = {}
 
 
@@ -46,8 +47,17 @@ class DamagedLineError(ValueError):
 
 def format_time(at_us: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC, always of 27 characters."""
-    seconds, micros = divmod(at_us, 1_000_000)
-    return f"{_second_text(seconds).decode()}.{micros:06d}Z"
+    return _time_text(at_us).decode()
+
+
+def _time_text(at_us: int) -> bytes:
+    global _latest_text  # noqa: PLW0603 - a cache of one
+    latest, text = _latest_text
+    if latest != at_us:
+        seconds, micros = divmod(at_us, 1_000_000)
+        text = b"%b.%06dZ" % (_second_text(seconds), micros)
+        _latest_text = (at_us, text)
+    return text
 
 
 def _second_text(seconds: int) -> bytes:
@@ -84,13 +94,12 @@ def _remember(cache: dict[Any, Any], key: object, value: object) -> None:
 
 def format_line(sequence: int, interaction_id: str, at_us: int, crc: int, body: bytes) -> bytes:
     """The line of an interaction, with its line end. ``crc`` is the record's own checksum."""
-    seconds, micros = divmod(at_us, 1_000_000)
-    return b'{"sequence":%d,"id":%b,"timestamp":"%b.%06dZ","crc":%d,"data":%b}\n' % (
-        sequence,
+    number = b"%d" % sequence
+    return b'{"sequence":%b,"id":%b,"timestamp":"%b","crc":%d,"data":%b}\n' % (
+        number,
         _encode_text(interaction_id),
-        _second_text(seconds),
-        micros,
-        crc ^ crc32(b"%d" % sequence),
+        _time_text(at_us),
+        crc ^ crc32(number),
         body,
     )
 

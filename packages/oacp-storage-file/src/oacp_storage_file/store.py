@@ -147,7 +147,7 @@ class Store:
         """
         journal = self._journals.open(self.position.generation)
         start = self.position
-        group = format_group(writes, b"".join(contents))
+        group = format_group(writes, contents)
         try:
             end = journal.append(group, start.end)
         except JournalSyncError as exc:
@@ -236,8 +236,7 @@ class Store:
         if now is None or (known.generation, known.epoch) != (now.generation, now.epoch):
             return
         with contextlib.suppress(FileNotFoundError):  # a checkpoint came in between
-            for write in self._journals.open(now.generation).writes_between(known.end, now.end):
-                self.caches.note(write)
+            self._note(self._journals.open(now.generation), known.end, now.end)
             self.position = known._replace(end=now.end)
 
     def _catch_up(self) -> None:
@@ -256,11 +255,15 @@ class Store:
         elif known.generation != now.generation:
             self.caches.clear()
         elif known.end != now.end:
-            for write in journal.writes_between(known.end, now.end):
-                self.caches.note(write)
+            self._note(journal, known.end, now.end)
         self.position = now
         if not now.settled or journal.begins_at(now.end):
             self._finish(journal)
+
+    def _note(self, journal: Journal, start: int, end: int) -> None:
+        """Follow what others wrote there: of the writes to one file only the last one."""
+        for write in {write.file: write for write in journal.writes_between(start, end)}.values():
+            self.caches.note(write)
 
     def _finish(self, journal: Journal) -> None:
         """Apply what a dead process wrote to the journal, or drop it where it is incomplete."""
@@ -345,12 +348,15 @@ class Store:
         _log.error("a part of %s was damaged; it is kept in %s", journal.path, self.layout.damaged)
 
     def _take_back(self, journal: Journal, staged: Staged, start: Position, cause: OSError) -> None:
-        """After a failed write of readable files: undo it, and cut its group off the journal."""
+        """After a failed write of readable files: undo it, and cut its group off the journal.
+
+        With another epoch, because a backup may have copied a document of which nothing in the journal tells.
+        """
         self.caches.clear()
         try:
             self.files.undo(staged)
             journal.cut(start.end)
-            self._publish(start._replace(counter=start.counter + 2))
+            self._publish(start._replace(counter=start.counter + 2, epoch=start.epoch + 1))
         except OSError as exc:
             raise self._unknown(cause, exc) from cause
 
