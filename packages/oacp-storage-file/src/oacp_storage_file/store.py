@@ -348,15 +348,12 @@ class Store:
         _log.error("a part of %s was damaged; it is kept in %s", journal.path, self.layout.damaged)
 
     def _take_back(self, journal: Journal, staged: Staged, start: Position, cause: OSError) -> None:
-        """After a failed write of readable files: undo it, and cut its group off the journal.
-
-        With another epoch, because a backup may have copied a document of which nothing in the journal tells.
-        """
+        """After a failed write of readable files: undo it, and cut its group off the journal."""
         self.caches.clear()
         try:
             self.files.undo(staged)
             journal.cut(start.end)
-            self._publish(start._replace(counter=start.counter + 2, epoch=start.epoch + 1))
+            self._publish(start._replace(counter=start.counter + 2))
         except OSError as exc:
             raise self._unknown(cause, exc) from cause
 
