@@ -35,10 +35,10 @@ class CountingDisk(UnsyncedDisk):
     def before(self, call: str, fd: int = -1, data: bytes = b"", offset: int = 0) -> None:
         self.calls.append(call)
 
-    def open(self, path: str, *, create: bool = False, new: bool = False, follow: bool = True) -> int:
+    def open(self, path: str, *, create: bool = False, new: bool = False) -> int:
         if (create or new) and not Path(path).exists():
             self.before("create")
-        return super().open(path, create=create, new=new, follow=follow)
+        return super().open(path, create=create, new=new)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         self.before("write", fd, data, offset)

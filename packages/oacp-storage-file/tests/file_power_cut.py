@@ -91,9 +91,9 @@ class RecordingDisk(UnsyncedDisk):
     def note(self, what: str, *arguments: object) -> None:
         self.events.append((what, arguments))
 
-    def open(self, path: str, *, create: bool = False, new: bool = False, follow: bool = True) -> int:
+    def open(self, path: str, *, create: bool = False, new: bool = False) -> int:
         there = Path(path).exists()
-        fd = super().open(path, create=create, new=new, follow=follow)
+        fd = super().open(path, create=create, new=new)
         if not there:
             self.note("create", path)
         self._next += 1

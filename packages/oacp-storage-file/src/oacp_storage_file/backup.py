@@ -1,8 +1,8 @@
 """Backups: consistent copies of a store that is in use, each itself a directory that FileStorage can open.
 
-Documents and segments but the last are hard-linked: these segments never change in place, and documents do not while
-their file has a second name. The last segments are copied; a long one is ended first, so that it need not be. Most of
-it happens without the commit lock. Under the lock, what the journal says was written meanwhile is brought up to date.
+Files that never change in place (documents, and segments but the last) are hard-linked, the last segments copied; a
+long last segment is ended first, so that it need not be copied. Most of it happens without the commit lock. Under the
+lock, what the journal says was written meanwhile is brought up to date.
 """
 
 from __future__ import annotations

@@ -16,14 +16,9 @@ DIRECTORY_MODE = 0o700
 class Disk:
     """Changes to files and directories. Errors are ``OSError``; writes are whole or raise."""
 
-    def open(self, path: str, *, create: bool = False, new: bool = False, follow: bool = True) -> int:
-        """A descriptor for reading and writing.
-
-        ``new`` insists that the file does not exist yet, ``follow=False`` that it is no symbolic link.
-        """
+    def open(self, path: str, *, create: bool = False, new: bool = False) -> int:
+        """A descriptor for reading and writing; ``new`` insists that the file does not exist yet."""
         flags = os.O_RDWR | os.O_CLOEXEC
-        if not follow:
-            flags |= os.O_NOFOLLOW | os.O_NONBLOCK
         if create or new:
             flags |= os.O_CREAT
         if new:

@@ -1,17 +1,13 @@
 """The readable files: logs and documents, written behind the journal.
 
 Nothing here is synced when it is written; the journal holds it all until a checkpoint syncs these files. Every
-write can be repeated: offsets and whole contents are fixed by the journal. So a document is overwritten in its file
-where it fits into the space that the file has: renaming a new file over it makes the file system write the new one
-out at once, which takes longer than the whole commit (ext4: 300 to 1,000 us against 5). Readers are kept off by the
-sequence lock. A file with a second name belongs to a backup too, and is replaced.
+write can be repeated: offsets and whole contents are fixed by the journal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -22,8 +18,6 @@ from oacp_storage_file.layout import Layout
 from oacp_storage_file.parallel import do_all
 
 _MOST_OPEN = 128
-_LARGEST_IN_PLACE = 64 * 1024
-_MOST_IN_PLACE = 256  # documents of one group, of which the old contents are kept until it is published
 
 Part = tuple[Write, bytes]
 
@@ -33,7 +27,6 @@ class Staged:
 
     def __init__(self) -> None:
         self.lengths: list[tuple[str, int]] = []  # of segments, as they were before
-        self.overwritten: list[tuple[str, bytes]] = []  # paths of documents, and what they held before
         self.renames: list[tuple[str, str]] = []
         self.removals: list[str] = []
         self.made: list[str] = []  # files and directories
@@ -55,8 +48,6 @@ class ReadableFiles:
                 self._disk.write(self._descriptor(write.file, staged), content, write.at)
                 continue
             path = self._layout.absolute(write.file)
-            if isinstance(write, FileWrite) and self._overwrite(path, content, staged):
-                continue
             self._make_directories(os.path.dirname(path), staged)
             if isinstance(write, FileWrite):
                 temporary = f"{self._layout.temporary}/{len(staged.renames)}"
@@ -78,8 +69,6 @@ class ReadableFiles:
         for temporary, _ in staged.renames:
             with contextlib.suppress(FileNotFoundError):
                 self._disk.unlink(temporary)
-        for path, content in reversed(staged.overwritten):
-            self._restore(path, content)
         for file, length in reversed(staged.lengths):
             with contextlib.suppress(FileNotFoundError):
                 fd = self._descriptor(file)
@@ -180,37 +169,6 @@ class ReadableFiles:
     def _make_directories(self, path: str, staged: Staged) -> None:
         if not os.path.isdir(path):
             staged.made += make_directories(self._disk, path)
-
-    def _overwrite(self, path: str, content: bytes, staged: Staged) -> bool:
-        """Write a document over what its file holds; False where the file has to be made, or replaced."""
-        if len(content) > _LARGEST_IN_PLACE or len(staged.overwritten) >= _MOST_IN_PLACE:
-            return False
-        try:
-            fd = self._disk.open(path, follow=False)
-        except OSError:  # it is missing, or somebody put something else in its place
-            return False
-        try:
-            found = os.fstat(fd)
-            room = min(found.st_blocks * 512, _LARGEST_IN_PLACE)
-            fits = max(len(content), found.st_size) <= room
-            if not fits or found.st_nlink != 1 or not stat.S_ISREG(found.st_mode):
-                return False
-            staged.overwritten.append((path, os.pread(fd, found.st_size, 0)))
-            self._disk.write(fd, content, 0)
-            if len(content) < found.st_size:
-                self._disk.truncate(fd, len(content))
-        finally:
-            self._disk.close(fd)
-        return True
-
-    def _restore(self, path: str, content: bytes) -> None:
-        fd = self._disk.open(path)
-        try:
-            self._disk.write(fd, content, 0)
-            self._disk.truncate(fd, len(content))
-            self._disk.sync(fd)
-        finally:
-            self._disk.close(fd)
 
     def _write_new(self, path: str, content: bytes) -> None:
         fd = self._disk.open(path, create=True)
