@@ -112,7 +112,10 @@ def _fail(message: str, status: Status, tokens: Sequence[str]) -> Status:
     if os.environ.get(TRACEBACK) and sys.exc_info()[0] is not None:
         import traceback
 
-        sys.stderr.write(without_secrets(traceback.format_exc(), tokens))
+        from oacp_storage.hiding import secrets_in_reach
+
+        shown = without_secrets(traceback.format_exc(), tokens)
+        sys.stderr.write(secrets_in_reach(tokens).mask(shown))
     line = without_secrets(" ".join(message.split()), tokens)
     sys.stderr.write(f"oacp-storage: {line}\n")
     return status
