@@ -252,6 +252,17 @@ def test_export_to_where_nothing_can_be_written(store: str, tmp_path: Path, caps
         assert "cannot be written" in ran.err
 
 
+def test_export_without_the_right_to_write_names_the_file(
+    store: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> tuple[int, str]:
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/.temporary")
+
+    monkeypatch.setattr("oacp_storage.exporting.mkstemp", refuse)
+    ran = call(capsys, "export", store, tmp_path / "out.jsonl")
+    assert (ran.status, ran.err) == (3, f"oacp-storage: {tmp_path}/out.jsonl: Permission denied\n")
+
+
 # --- copy, compare ------------------------------------------------------------------------------------------
 
 
