@@ -143,6 +143,10 @@ def test_on_the_command_line(traceback: str, tmp_path: Path) -> None:
     tmp_path.joinpath("acme_driver.py").write_text(DRIVER)
     tmp_path.joinpath("oacp.toml").write_text(CONFIG.replace("wrappers", "wrapped"))
     env = {"PYTHONPATH": str(tmp_path), "SECRET": PASSWORD, "OACP_STORAGE_TRACEBACK": traceback}
+    ran = run("health", cwd=tmp_path, env=env)
+    assert (ran.status, ran.err) == (1, "")
+    assert "error      opening ended in RuntimeError: refused: {" in ran.out
+    assert "s3same" not in ran.out
     ran = run("agents", cwd=tmp_path, env=env)
     assert ran.status == 3
     assert "opening ended in RuntimeError: refused: {" in ran.err

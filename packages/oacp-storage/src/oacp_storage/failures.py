@@ -18,7 +18,7 @@ from oacp_storage_core import (
 from oacp_storage_core.urls import redact_url
 
 _USAGE = (BackendLookupError, StorageConfigError, InvalidKeyError)
-_SEE_CAUSE = "; the cause tells more"
+SEE_CAUSE = "; the cause tells more"
 """How a message ends that leaves the words of a driver to its cause: for programs; here they are shown."""
 
 
@@ -46,12 +46,12 @@ def describe(exc: Exception, tokens: Sequence[str]) -> tuple[str, Status]:
 def _with_cause(exc: StorageError, tokens: Sequence[str]) -> str:
     """The message, with the first line of what a driver said in place of the reference to it."""
     message = str(exc)
-    if _SEE_CAUSE not in message:
+    if SEE_CAUSE not in message:
         return message
     cause: BaseException | None = exc.__cause__
     while isinstance(cause, StorageError):
         cause = cause.__cause__
-    return message.replace(_SEE_CAUSE, "" if cause is None else _in_words(cause, tokens))
+    return message.replace(SEE_CAUSE, "" if cause is None else _in_words(cause, tokens))
 
 
 def _in_words(exc: BaseException, tokens: Sequence[str]) -> str:
