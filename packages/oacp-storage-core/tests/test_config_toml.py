@@ -82,9 +82,22 @@ def test_a_plain_text_of_the_file_is_not_converted(conf) -> None:
             'default = "mian"\n[storage.main]\n[storage.x]',
             "default names the storage 'mian', which is not there (did you mean 'main'?); there are main, x",
         ),
+        ("[storages.main]", "oacp.toml: the key 'storages' is not known (did you mean 'storage'?)"),
         (
-            "[storages.main]",
-            "there is no storage, but a table 'storages' (did you mean 'storage'?); add a table [storage.main]",
+            "[Storage.x]\n[storage.main]",
+            "oacp.toml: the key 'Storage' is not known (did you mean 'storage'?)",
+        ),
+        (
+            'defualt = "x"\n[storage.main]\n[storage.x]',
+            "oacp.toml: the key 'defualt' is not known (did you mean 'default'?)",
+        ),
+        (
+            "[store.main]",
+            "there is no storage, but a table 'store' (did you mean 'storage'?); add a table [storage.main]",
+        ),
+        (
+            "[agents]\n[x.y]",
+            "there is no storage, its tables 'agents', 'x' are not ours; add a table [storage.main]",
         ),
         ('default = "main"', "default names the storage 'main', which is not there; there are none"),
         ("default = 3\n[storage.main]", "default must be the name of a storage, not int"),

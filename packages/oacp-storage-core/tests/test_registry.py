@@ -214,6 +214,35 @@ def test_metadata_left_behind_by_an_older_version_is_no_conflict(site) -> None:
     assert len(entry_points.lookup(BACKENDS, "stays")) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("agents.db", "sqlite:///agents.db"),
+        ("./data/my agents.sqlite", "sqlite:///data/my%20agents.sqlite"),
+        ("/var/agents.db", "sqlite:////var/agents.db"),
+        ("/var/lib/agents", "file:///var/lib/agents"),
+    ],
+)
+def test_a_path_is_no_name_and_its_url_is_suggested(site, name: str, url: str) -> None:
+    with pytest.raises(BackendNotFoundError) as caught:
+        load_backend(name)
+    assert f"the path of a store is given in a URL: {url};" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["me:sesame@host/db", "host=db/x password=sesame", "plain"])
+def test_no_url_is_suggested_for_what_is_no_path(site, name: str) -> None:
+    with pytest.raises(BackendNotFoundError) as caught:
+        load_backend(name)
+    assert "is given in a URL" not in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_relative_directory_is_suggested_as_an_absolute_url(site, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackendNotFoundError, match=f"in a URL: file://{tmp_path}/data;"):
+        load_backend("./data")
+
+
 def test_a_distribution_in_front_hides_what_only_an_older_one_behind_it_offers(make_site, tmp_path) -> None:
     back, front = make_site(tmp_path / "back"), make_site(tmp_path / "front")
     back.install("My_Dist", {BACKENDS: {"dropped": "dropped_backend:Old"}}, version="1.0")

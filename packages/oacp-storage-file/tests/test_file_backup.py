@@ -300,6 +300,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["backups", store]) == 0
     assert capsys.readouterr().out.splitlines() == [path]
     assert main(["restore", path, str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out == f"restored {path} to {tmp_path / 'new'}\n"
     assert main(["restore", path, str(tmp_path / "new")]) == 1
     assert "is not empty" in capsys.readouterr().err
     assert main(["backup", str(tmp_path / "nothing")]) == 1
@@ -307,3 +308,39 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not (tmp_path / "nothing").exists()
     world.close()
     assert ids_of(contents(tmp_path / "new"), "a") == ["a1"]
+    assert main(["backups", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr() == ("", f"{tmp_path / 'new'} has no backups\n")
+
+
+@pytest.mark.parametrize("command", ["backup", "backups", "accept", "restore"])
+@pytest.mark.parametrize("what", ["missing", "file", "other", "link"])
+def test_what_is_no_store_is_one_line(
+    command: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / what
+    (tmp_path / "file").write_text("{}")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("link")
+    rest = [str(tmp_path / "new")] if command == "restore" else []
+    assert main([command, str(place), *rest]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert f"no {'backup' if command == 'restore' else 'store'} in {place}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(PermissionError(13, "Permission denied", "/x"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_what_the_system_refuses_is_one_line(
+    raised: BaseException,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(_layout: object) -> list[str]:
+        raise raised
+
+    monkeypatch.setattr("oacp_storage_file.__main__.list_backups", refuse)
+    assert main(["backups", str(tmp_path)]) == status
+    assert capsys.readouterr().err == ("/x: Permission denied\n" if status == 1 else "interrupted\n")

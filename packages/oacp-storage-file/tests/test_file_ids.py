@@ -26,6 +26,23 @@ def once(agent: str, one: str, text: str = "t") -> Unit:
     return Unit(agent, (append(agent, one, {"text": text}, given=True),))
 
 
+def test_ids_of_many_agents_in_one_commit_are_found_when_not_all_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making room for one agent must not forget another one that the same commit asks for."""
+    monkeypatch.setattr(ids_index, "_MOST_IN_MEMORY", 12)
+    agents = [f"agent-{number}" for number in range(5)]
+    units = [once(agent, f"id-{number}") for agent in agents for number in range(10)]
+    world = World(tmp_path / "store")
+    world.commit(*units)
+    for again in (world, World(tmp_path / "store")):
+        for outcome in again.commit(*units):
+            assert isinstance(outcome, Applied)
+            assert outcome.existing == (0,)
+        again.close()
+    assert ids_of(contents(tmp_path / "store"), "agent-0") == [f"id-{number}" for number in range(10)]
+
+
 @pytest.mark.usefixtures("small")
 def test_random_histories_of_two_processes(tmp_path: Path) -> None:
     seed = random.randrange(2**32)

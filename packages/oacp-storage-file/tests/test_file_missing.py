@@ -16,6 +16,7 @@ from oacp_storage_file import FileStorage
 from oacp_storage_file.__main__ import main
 from oacp_storage_file.backup import Backup
 from oacp_storage_file.journal_format import LogWrite
+from oacp_storage_file.missing import accept_command
 
 LINE = 170  # bytes of an interaction here; five fill a file
 
@@ -75,7 +76,9 @@ async def test_a_removed_file_in_the_middle_is_an_error_and_then_reading_goes_on
         assert await storage.get_interactions("a", 3) == [{"n": n} for n in (18, 19, 20)]
         with pytest.raises(CorruptDataError, match=f"interactions {first} to {last - 1} are missing"):
             await storage.get_interactions("a")
-        with pytest.raises(CorruptDataError, match="accept the loss"):
+        with pytest.raises(
+            CorruptDataError, match=f"accept the loss: python -m oacp_storage_file accept {tmp_path}"
+        ):
             await storage.count_interactions("a")
         assert await storage.get_interactions("b") == [{"n": 1}]
         (damage,) = [damage async for damage in storage.verify()]
@@ -240,6 +243,10 @@ async def test_retention_gives_up_what_is_missing_where_all_of_it_would_go(tmp_p
     assert await read(tmp_path) == list(range(first, 21))
 
 
+def test_the_advice_can_be_pasted_whatever_the_directory_is_called() -> None:
+    assert accept_command("/var/my agents") == "python -m oacp_storage_file accept '/var/my agents'"
+
+
 @pytest.mark.asyncio
 async def test_a_loss_can_be_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     await fill(tmp_path)
@@ -254,7 +261,7 @@ async def test_a_loss_can_be_accepted(tmp_path: Path, capsys: pytest.CaptureFixt
     await fill(tmp_path, 21, 21)
     assert await read(tmp_path) == [*left, 21]
     assert main(["accept", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", f"nothing is missing in {tmp_path}\n")
 
 
 @pytest.mark.asyncio
@@ -267,6 +274,7 @@ async def test_a_removed_or_damaged_manifest_is_told(tmp_path: Path) -> None:
     assert ["agent.json was removed" in reasons[0], "documents.json cannot be read" in reasons[1]] == [
         True
     ] * 2
+    assert all(reason.endswith(f" python -m oacp_storage_file accept {tmp_path}") for reason in reasons)
     assert main(["accept", str(tmp_path)]) == 0
     assert await damage_in(tmp_path) == []
     segments(tmp_path)[0].unlink()

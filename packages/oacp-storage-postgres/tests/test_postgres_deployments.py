@@ -43,9 +43,12 @@ def role(database: str) -> Iterator[str]:
 def test_a_role_with_the_grants_of_the_readme_can_do_everything(
     database: str, role: str, partitioned: bool
 ) -> None:
-    assert command("schema", database).returncode == 0
+    done = command("schema", database)
+    assert (done.returncode, done.stdout) == (0, "the tables are there, in the schema of this release\n")
     if partitioned:
-        assert command("partition", database).returncode == 0
+        done = command("partition", database)
+        assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+        assert done.stdout.startswith("the interactions are partitioned by month")
     (grants,) = re.findall(r"```sql\n(GRANT .*?)```", README, re.DOTALL)
     asyncio.run(query(database, grants))
     for change in (
@@ -71,7 +74,8 @@ def test_a_role_with_the_grants_of_the_readme_can_do_everything(
             assert [damage async for damage in storage.verify()] == []
         with pytest.raises(StorageConfigError, match="privilege"):
             await PostgreSQLStorage(role, enable_json_indexing=True).open()
-        assert command("index", database).returncode == 0
+        done = command("index", database)
+        assert (done.returncode, done.stdout) == (0, "the index of enable_json_indexing is there\n")
         async with PostgreSQLStorage(role, enable_json_indexing=True) as storage:
             assert await storage.list_agents() == []
 

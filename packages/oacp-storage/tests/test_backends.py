@@ -17,8 +17,8 @@ def test_backends(capsys: Capture) -> None:
     assert (ran.status, ran.err) == (0, "")
     rows = {line.split()[0].rstrip(","): line for line in ran.out.splitlines()}
     assert {"memory", "file", "sqlite"} <= set(rows)
-    assert rows["memory"].split()[-3:] == ["nothing", "one", "all"]
-    assert rows["sqlite"].split()[-3:] == ["restart", "many", "all"]
+    assert rows["memory"].split()[-3:] == ["no", "one", "all"]
+    assert rows["sqlite"].split()[-3:] == ["yes", "many", "all"]
     listed = {
         name: one for one in json.loads(call(capsys, "backends", "--json").out) for name in one["names"]
     }

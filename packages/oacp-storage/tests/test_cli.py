@@ -297,6 +297,31 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, durable: str) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(closed: str, tmp_path: Path) -> None:
+    tmp_path.joinpath("lines").write_text('{"agent_id": "alice", "interaction": {"n": 1}}\n')
+    arguments = (
+        "import lines sqlite:///a.db",
+        "import - sqlite:///a.db",
+        "export sqlite:///a.db",
+        "agents nope",
+    )
+    for one, status in zip(arguments, (0, 0, 0, 2), strict=True):
+        done = subprocess.run(
+            ["sh", "-c", f"{' '.join(PROGRAM)} {one} {closed}"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env=environment(),
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, (one, done.stderr)
+        assert "defect" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_progress_bar_on_a_terminal_only(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b'{"agent_id": "a", "interaction": {"n": 1}}\n' * 5000)

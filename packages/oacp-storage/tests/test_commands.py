@@ -150,7 +150,7 @@ def test_one_of_a_thing_is_no_plural(stores: tuple[str, str], tmp_path: Path, ca
         "1 interaction of 1 agent written"
     )
     copied = call(capsys, "copy", *stores).out
-    assert copied == "1 interaction and 0 documents of 1 agent are in the target\n"
+    assert copied == "1 interaction and 0 documents of 1 agent are in the target, all compared\n"
     compared = call(capsys, "compare", *stores).out
     assert compared == "1 interaction and 0 documents of 1 agent compared: all equal\n"
 
@@ -252,6 +252,17 @@ def test_export_to_where_nothing_can_be_written(store: str, tmp_path: Path, caps
         assert "cannot be written" in ran.err
 
 
+def test_export_without_the_right_to_write_names_the_file(
+    store: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> tuple[int, str]:
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/.temporary")
+
+    monkeypatch.setattr("oacp_storage.exporting.mkstemp", refuse)
+    ran = call(capsys, "export", store, tmp_path / "out.jsonl")
+    assert (ran.status, ran.err) == (3, f"oacp-storage: {tmp_path}/out.jsonl: Permission denied\n")
+
+
 # --- copy, compare ------------------------------------------------------------------------------------------
 
 
@@ -260,7 +271,7 @@ def test_copy_and_compare(durable: str, tmp_path: Path) -> None:
     other = f"file://{tmp_path}/other" if durable.startswith("sqlite") else f"sqlite:///{tmp_path}/other.db"
     copied = run("copy", durable, other)
     assert copied.status == 0
-    assert copied.out == "31 interactions and 3 documents of 2 agents are in the target\n"
+    assert copied.out == "31 interactions and 3 documents of 2 agents are in the target, all compared\n"
     assert run("copy", "--from", durable, "--to", other).out == copied.out
     compared = run("compare", durable, other)
     assert compared == (0, "31 interactions and 3 documents of 2 agents compared: all equal\n", "")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from oacp_command import call, run
 from oacp_storage.copying import compare_storages, copy_storage
-from oacp_storage_core import Document, DuplicateIdError, MemoryStorage, VersionConflictError
+from oacp_storage_core import (
+    Document,
+    DuplicateIdError,
+    Interaction,
+    MemoryStorage,
+    StorageError,
+    StorageWrapper,
+    VersionConflictError,
+)
 
 THEN = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -94,6 +104,80 @@ async def test_a_record_with_another_time_is_a_conflict() -> None:
         for storage, time in ((source, THEN), (target, THEN + timedelta(seconds=1))):
             await storage.store_interaction("a", {"n": 1}, interaction_id="i", timestamp=time)
         with pytest.raises(DuplicateIdError, match=r"agent 'a'.*timestamp differs"):
+            await copy_storage(source, target)
+
+
+@pytest.mark.asyncio
+async def test_every_record_that_is_there_is_compared_not_only_the_newest() -> None:
+    async with MemoryStorage() as source, MemoryStorage() as target:
+        for storage, second in ((source, {"n": 2}), (target, {"n": "two"})):
+            for number, data in enumerate([{"n": 1}, second, {"n": 3}]):
+                await storage.store_interaction("a", data, interaction_id=str(number), timestamp=THEN)
+        await source.store_interaction("a", {"n": 4})
+        with pytest.raises(DuplicateIdError, match=r"agent 'a'.*interaction 2 .*another one.*data differs"):
+            await copy_storage(source, target)
+        assert await target.count_interactions("a") == 3
+
+
+@pytest.mark.asyncio
+async def test_what_the_source_deleted_since_stays_in_the_target() -> None:
+    async with MemoryStorage() as source, MemoryStorage() as target:
+        await source.store_interactions("a", [{"n": n} for n in range(5)])
+        await copy_storage(source, target)
+        await source.delete_interactions("a", keep_last=2)
+        summary = await copy_storage(source, target)
+        assert (summary.interactions, summary.left_out.count) == (5, 0)
+
+
+class Bending(StorageWrapper):
+    """Stores other data than it is given, in what the test names."""
+
+    bends = ""
+
+    async def import_records(
+        self,
+        agent_id: str,
+        *,
+        interactions: Sequence[Interaction] = (),
+        state: Document | None = None,
+        learning: Iterable[Document] = (),
+    ) -> None:
+        if self.bends == "loses" and len(interactions) > 1:
+            interactions = [*interactions[:1], *interactions[2:]]
+        if self.bends == "interaction":
+            interactions = [replace(one, data={"n": 1.0}) for one in interactions]
+        if self.bends == "state" and state is not None:
+            state = replace(state, version=state.version + 1)
+        if self.bends == "learning":
+            learning = [replace(one, data={}) for one in learning]
+        await super().import_records(agent_id, interactions=interactions, state=state, learning=learning)
+
+    async def import_system_state(self, document: Document) -> None:
+        if self.bends != "system":
+            await super().import_system_state(document)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("bends", "named"),
+    [
+        ("loses", "interaction 2 of agent 'a'"),
+        ("interaction", "interaction 1 of agent 'a'"),
+        ("state", "state of agent 'a'"),
+        ("learning", "learning data 'k' of agent 'a'"),
+        ("system", "system state 's'"),
+    ],
+)
+async def test_what_was_written_is_read_back(bends: str, named: str) -> None:
+    async with MemoryStorage() as source, MemoryStorage() as memory:
+        await source.record_turn(
+            "a", interactions=[{"n": n} for n in (1, 2, 3)], state={"n": 1}, learning={"k": {"n": 1}}
+        )
+        await source.store_system_state("s", {"n": 1})
+        target = Bending(memory)
+        await copy_storage(source, Bending(MemoryStorage()))  # which bends nothing
+        target.bends = bends
+        with pytest.raises(StorageError, match=f"^{named}: it was written into the target, and is not there"):
             await copy_storage(source, target)
 
 

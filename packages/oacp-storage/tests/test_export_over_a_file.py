@@ -64,3 +64,8 @@ def test_into_a_pipe_by_the_name_of_stdout(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert b'"agent_id":"alice"' in done.stdout
+    kept = tmp_path / "kept"
+    kept.write_bytes(LINE)
+    with kept.open("ab") as file:
+        subprocess.run([*PROGRAM, "export", url, "/dev/stdout"], stdout=file, env=environment(), check=True)
+    assert kept.read_bytes() == LINE + done.stdout

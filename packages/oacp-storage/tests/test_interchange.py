@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -77,8 +78,15 @@ def test_a_derived_id_depends_on_number_agent_and_interaction_alone() -> None:
         ('{"agent_id": "x", "interaction": {}, "id": ""}', "id is empty"),
         ('{"agent_id": "x", "interaction": [1]}', "interaction must be an object, not an array"),
         ('{"agent_id": "x", "interaction": null}', "interaction must be an object, not null"),
-        ('{"agent_id": "x", "interaction": {"a": {"b": NaN}}}', "interaction.a.b: nan is not JSON"),
-        ('{"agent_id": "x", "interaction": {"a": 1e999}}', "interaction.a: inf is not JSON"),
+        (
+            '{"agent_id": "x", "interaction": {"a": {"b": NaN}}}',
+            "interaction.a.b: NaN is not JSON; write null",
+        ),
+        (
+            '{"agent_id": "x", "interaction": {"a": 1e999}}',
+            "interaction.a: the number is infinite, or beyond 1.8e308",
+        ),
+        ('{"agent_id": "x", "interaction": {"a": -Infinity}}', "interaction.a: the number is infinite"),
         (
             '{"agent_id": "x", "interaction": {"a": "\\udc00"}}',
             "interaction.a: the text has a lone surrogate",
@@ -112,6 +120,9 @@ def test_what_is_wrong_with_a_line_is_said(text: str | bytes, reason: str) -> No
         parsed(text)
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 300
+    assert not re.search(r"coerce|None|dict|list|str\(|\.decode", str(caught.value)), (
+        "in the words of JSON, not of Python"
+    )
 
 
 def test_a_line_that_was_too_long_to_read() -> None:

@@ -5,10 +5,13 @@ First-party backends come in by the same door as everybody's. Only the backend t
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
 from inspect import isclass
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import quote
 
 from oacp_storage_core.backend import INTERFACE_VERSIONS, StorageBackend
 from oacp_storage_core.entry_points import BACKENDS, Installed, Offer, lookup, offers, unreadable
@@ -35,6 +38,10 @@ _PIP = {
     "mongodb+srv": "oacp-storage-mongo",
 }
 """For messages only: what to install for a name that nobody offers."""
+
+
+_DATABASES = frozenset({".db", ".sqlite", ".sqlite3", ".db3"})
+"""For messages only: how the names of database files end."""
 
 
 class BackendInfo(NamedTuple):
@@ -134,6 +141,8 @@ def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
         message[0] += f", and no storage in oacp.toml (it has {', '.join(sorted(configured))})"
     if not NAME.fullmatch(wanted):
         message.append("a name is of letters, digits, + . and -, and a URL has ://")
+    if example := _as_url(name):
+        message.append(f"the path of a store is given in a URL: {example}")
     if pip is not None:
         message.append(f"install it with: pip install {pip}")
     message.append(f"installed are: {', '.join(sorted(installed)) or 'none'}")
@@ -141,6 +150,18 @@ def _not_found(name: str, configured: tuple[str, ...]) -> NoReturn:
     if broken:
         message.append(f"not looked at, because their entry_points.txt cannot be read: {', '.join(broken)}")
     raise BackendNotFoundError("; ".join(message))
+
+
+def _as_url(name: str) -> str:
+    """For a name that looks like a path: the URL that was probably meant."""
+    path = PurePath(name)
+    if "@" in name or redact_url(name) != name:  # rather a URL without its scheme, with a password in it
+        return ""
+    if not path.name or not ("/" in name or os.sep in name or path.suffix.lower() in _DATABASES):
+        return ""
+    if path.suffix.lower() in _DATABASES:
+        return f"sqlite:///{quote(path.as_posix(), safe='/:')}"
+    return f"file://{quote(Path(path).expanduser().absolute().as_posix(), safe='/:')}"
 
 
 def _load(offer: Offer, label: str) -> Any:

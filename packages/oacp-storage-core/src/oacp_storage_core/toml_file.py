@@ -12,7 +12,7 @@ Paths are relative to the file, those that are left to a default included. In ev
 replaced by the environment variable, ``${file:PATH}`` by the content of the file without its last line break, and
 ``$$`` by a dollar sign; only the table in use is filled in. Where a text is a URL, what is filled in before its
 ``@`` (user, password) is percent-encoded, so that a secret may hold any character. Other keys of the file are not
-ours.
+ours; one that is nearly ``storage`` or ``default`` is taken for a slip of the pen, and refused.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oacp_storage_core.errors import StorageConfigError
-from oacp_storage_core.near_miss import did_you_mean
+from oacp_storage_core.near_miss import did_you_mean, nearest
 from oacp_storage_core.urls import quote_userinfo
 
 FILE_NAME = "oacp.toml"
 
 _PLACEHOLDER = re.compile(r"\$(?:\$|\{(?P<what>[^{}]*)(?P<end>\}?))")
+_KEYS = ("storage", "default")
+_SLIP = 0.85  # "storages", "Storage", "defualt"; not "store"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -122,6 +124,9 @@ def read_config(path: Path) -> ConfigFile:
         raise StorageConfigError(f"{path} is not TOML: it is not UTF-8 (byte {exc.start})") from None
     except tomllib.TOMLDecodeError as exc:
         raise StorageConfigError(f"{path} is not TOML: {exc}") from None
+    for key in content:
+        if key not in _KEYS and (meant := nearest(key, _KEYS, _SLIP)):
+            raise StorageConfigError(f"{path}: the key {key!r} is not known (did you mean {meant!r}?)")
     storages = content.get("storage", {})
     if not isinstance(storages, dict) or not all(isinstance(table, dict) for table in storages.values()):
         raise StorageConfigError(f"{path}: storages are tables with a name, as in [storage.main]")
@@ -134,10 +139,12 @@ def read_config(path: Path) -> ConfigFile:
 
 
 def _meant(content: Mapping[str, Any]) -> str:
-    for key, value in content.items():
-        if isinstance(value, dict) and (hint := did_you_mean(key, ["storage"])):
+    """What the file has in place of storages."""
+    tables = [key for key, value in content.items() if isinstance(value, dict) and key not in _KEYS]
+    for key in tables:
+        if hint := did_you_mean(key, ["storage"]):
             return f", but a table {key!r}{hint}"
-    return ""
+    return f", its tables {', '.join(map(repr, tables))} are not ours" if tables else ""
 
 
 def _fill_in(template: str, directory: Path, where: str) -> str:

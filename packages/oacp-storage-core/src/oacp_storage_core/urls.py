@@ -34,7 +34,7 @@ _HARMLESS_KEYS = """
     sslmode sslrootcert targetsessionattrs timeout tls tlsallowinvalidcertificates tlsallowinvalidhostnames
     tlscafile tlsinsecure user w waitqueuetimeoutms wtimeoutms
 """
-"""Query keys whose values are no secrets, in lower case, without _ - and dots."""
+"""Options and query keys whose values are no secrets, in lower case, without _ - and dots."""
 _SHOWN_KEYS = frozenset(_HARMLESS_KEYS.split())
 
 
@@ -91,6 +91,11 @@ def is_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+def is_harmless(name: str) -> bool:
+    """Whether an option or query key of this name is known to hold no secret, so that its value may be shown."""
+    return re.sub(r"[_.-]", "", name).lower() in _SHOWN_KEYS
+
+
 def redact_url(url: object) -> str:
     """The URL or connection string as it may be shown: whatever could be a password is ``***``.
 
@@ -125,8 +130,8 @@ def _redact_query(query: str) -> str:
         if not equals and hiding:  # the rest of a password with & in it
             continue
         text = unquote(value)
-        known = re.sub(r"[_.-]", "", unquote(key)).lower() in _SHOWN_KEYS
-        hiding = bool(equals) and (not known or "@" in text or _SECRET_WORD.search(text) is not None)
+        suspect = "@" in text or _SECRET_WORD.search(text) is not None
+        hiding = bool(equals) and (suspect or not is_harmless(unquote(key)))
         shown.append(f"{key}={_HIDDEN}" if hiding and equals else raw)
     return "&".join(shown)
 
@@ -150,6 +155,11 @@ def hide(secrets: Iterable[str], text: str) -> str:
     for form in sorted(forms, key=len, reverse=True):  # one may be a part of another
         text = text.replace(form, _HIDDEN)
     return text
+
+
+def assigned_secrets(text: str) -> set[str]:
+    """The passwords of a connection string of the form ``host=db password=...``, without their quotes."""
+    return {found.strip("'\"") for _, found in _ASSIGNMENT.findall(text)} - {""}
 
 
 def _secrets_in_url(url: str) -> set[str]:

@@ -20,10 +20,10 @@ from oacp_storage_file.layout import (
 from oacp_storage_file.log_reader import read_page
 from oacp_storage_file.log_view import LogView
 from oacp_storage_file.manifest import read_agent_file, read_documents_file
+from oacp_storage_file.missing import accept_command
 from oacp_storage_file.naming import Kind, decode, encode, is_hashed
 
 _KNOWN = {AGENT_FILE, DOCUMENTS_FILE, STATE_FILE, LEARNING, IDS_FILE, f"{IDS_FILE}-journal"}
-_ACCEPT = "have it made anew: python -m oacp_storage_file accept DIRECTORY"
 _PAGE = 2_000
 _PAGE_BYTES = 8 * 1024 * 1024
 
@@ -52,7 +52,7 @@ def check_names(layout: Layout, names: NamespaceLayout) -> Iterator[Damage]:
         elif decode(Kind.AGENT, name) is None:
             yield _foreign(path)
     yield from _check_documents(layout.absolute(names.system), None)
-    yield from _check_list(layout.absolute(names.root), None)
+    yield from _check_list(layout, layout.absolute(names.root), None)
 
 
 def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[Damage]:
@@ -61,7 +61,7 @@ def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[
     for name in _entries(directory):
         if segment_first(name) is None and name not in _KNOWN:
             yield _foreign(f"{directory}/{name}", agent)
-    yield from _check_manifests(directory, agent)
+    yield from _check_manifests(layout, directory, agent)
     yield from _check_documents(f"{directory}/{LEARNING}", agent)
     with LogView(layout, names, agent) as view:
         for index, first in enumerate(view.firsts):
@@ -74,7 +74,7 @@ def check_agent(layout: Layout, names: NamespaceLayout, agent: str) -> Iterator[
             view.let_go(index)
 
 
-def _check_manifests(directory: str, agent: str) -> Iterator[Damage]:
+def _check_manifests(layout: Layout, directory: str, agent: str) -> Iterator[Damage]:
     path = f"{directory}/{AGENT_FILE}"
     if not os.path.isdir(directory):
         return
@@ -83,17 +83,20 @@ def _check_manifests(directory: str, agent: str) -> Iterator[Damage]:
         yield Damage(
             "store",
             f"{path} {what}, so that missing interactions would not be noticed: put it back, from a backup for "
-            f"example, or {_ACCEPT}",
+            f"example, or have it made anew: {accept_command(layout.root)}",
             agent,
         )
-    yield from _check_list(directory, agent)
+    yield from _check_list(layout, directory, agent)
 
 
-def _check_list(directory: str, agent: str | None) -> Iterator[Damage]:
+def _check_list(layout: Layout, directory: str, agent: str | None) -> Iterator[Damage]:
     path = f"{directory}/{DOCUMENTS_FILE}"
     if os.path.exists(path) and read_documents_file(path) is None:
         yield Damage(
-            "store", f"{path} cannot be read: put it back, from a backup for example, or {_ACCEPT}", agent
+            "store",
+            f"{path} cannot be read: put it back, from a backup for example, or have it made anew: "
+            f"{accept_command(layout.root)}",
+            agent,
         )
 
 
@@ -119,12 +122,12 @@ def _check_documents(directory: str, agent: str | None) -> Iterator[Damage]:
             yield _foreign(path, agent)
 
 
-def missing_document(path: str, agent: str | None) -> Damage:
+def missing_document(layout: Layout, path: str, agent: str | None) -> Damage:
     """The damage that a document's file, whose name does not tell the key, is not there any more."""
     kind: DataKind = "system_state" if agent is None else "learning_data"
     reason = (
         f"{path} was removed by something else than oacp-storage: put it back, from a backup for example, or accept "
-        "the loss: python -m oacp_storage_file accept DIRECTORY"
+        f"the loss: {accept_command(layout.root)}"
     )
     return Damage(kind, reason, agent)
 

@@ -317,7 +317,7 @@ class FileEngine(Engine):
 
     async def _check_unnamed(self, agent: str | None) -> list[Damage]:
         files = await self._read_documents(lambda removed: self._documents.unnamed(agent, removed))
-        return [missing_document(file, agent) for file in files]
+        return [missing_document(self._layout, file, agent) for file in files]
 
 
 def _plan(

@@ -20,7 +20,7 @@ from oacp_storage_file.log_reader import read_page
 from oacp_storage_file.log_view import LogView
 
 _MOST_IN_MEMORY = 50_000
-_WORTH_KEEPING = 2_000
+_WORTH_KEEPING = 500
 _STEP = 20_000
 _PAGE = 1_000
 _PAGE_BYTES = 4 * 1024 * 1024
@@ -89,7 +89,12 @@ class IdIndex:
             self._make_room(agent)
 
     def find(self, view: LogView, ids: Iterable[str]) -> list[Record]:
-        """The records of these ids; the log must be indexed up to its head."""
+        """The records of these ids; the log has been indexed up to its head.
+
+        It is again where what was indexed had to make room meanwhile, for other agents of the same commit.
+        """
+        while not self.catch_up(view):
+            continue
         wanted = set(ids)
         known = self._of(view)
         candidates = {sequence for one in wanted if (sequence := known.ids.get(one))}

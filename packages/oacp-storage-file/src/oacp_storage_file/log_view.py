@@ -23,6 +23,7 @@ class LogView:
     """
 
     def __init__(self, layout: Layout, names: NamespaceLayout, agent: str) -> None:
+        self.root = layout.root
         self.agent = agent
         self.directory = layout.absolute(names.agent(agent))
         self._open: dict[int, Segment] = {}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+
 from oacp_storage_engine import Record
 from oacp_storage_file.log_view import LogView
 from oacp_storage_file.runs import Run, between
+
+
+def accept_command(root: str) -> str:
+    """The command line that accepts what is lost of the store in this directory."""
+    return f"python -m oacp_storage_file accept {shlex.quote(root)}"
 
 
 def name_missing(
@@ -54,6 +61,5 @@ def _reason(view: LogView, gap: Run) -> str:
     which = f"interaction {first} is" if first == last else f"interactions {first} to {last} are"
     return (
         f"{which} missing: files in {view.directory}, or lines of them, were removed by something else than "
-        "oacp-storage. Put them back, from a backup for example, or accept the loss: "
-        "python -m oacp_storage_file accept DIRECTORY"
+        f"oacp-storage. Put them back, from a backup for example, or accept the loss: {accept_command(view.root)}"
     )

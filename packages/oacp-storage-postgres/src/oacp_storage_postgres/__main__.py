@@ -20,7 +20,12 @@ from oacp_storage_postgres.dsn import dsn_settings
 from oacp_storage_postgres.errors import DRIVER_ERRORS, connecting, executing
 from oacp_storage_postgres.schema import make_partitioned, make_projection_index, prepare, whole_schema
 
-_COMMANDS = ("schema", "partition", "index", "sql")
+_DONE = {
+    "schema": "the tables are there, in the schema of this release",
+    "partition": "the interactions are partitioned by month, and the partitions of this month and the next are there",
+    "index": "the index of enable_json_indexing is there",
+}
+_COMMANDS = (*_DONE, "sql")
 
 
 async def run(command: str, url: str) -> None:
@@ -67,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     except StorageError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
+    sys.stdout.write(f"{_DONE[given.command]}\n")
     return 0
 
 

@@ -41,6 +41,7 @@ _ELSEWHERE = ("bench", "conformance")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (by default those of the process) and return its exit status."""
     tokens = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     try:
         return _run(tokens)
     except KeyboardInterrupt:
@@ -55,6 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         from oacp_storage.failures import describe
 
         return _fail(*describe(exc, tokens), tokens)
+
+
+def _open_closed_streams() -> None:
+    """Give each standard stream that was closed, as by ``>&-``, the null device.
+
+    Writing to it would be an error that nobody understands, and a file of a storage could get its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as we run
 
 
 def _run(tokens: list[str]) -> int:
@@ -112,7 +123,10 @@ def _fail(message: str, status: Status, tokens: Sequence[str]) -> Status:
     if os.environ.get(TRACEBACK) and sys.exc_info()[0] is not None:
         import traceback
 
-        sys.stderr.write(without_secrets(traceback.format_exc(), tokens))
+        from oacp_storage.hiding import secrets_in_reach
+
+        shown = without_secrets(traceback.format_exc(), tokens)
+        sys.stderr.write(secrets_in_reach(tokens).mask(shown))
     line = without_secrets(" ".join(message.split()), tokens)
     sys.stderr.write(f"oacp-storage: {line}\n")
     return status

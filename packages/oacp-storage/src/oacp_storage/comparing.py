@@ -42,11 +42,11 @@ async def compare_storages(one: Storage, other: Storage) -> Comparison:
     A damaged record counts as one difference, that names the storage it is in.
     """
     result = Comparison()
-    async for names in _joined(all_agents(one), all_agents(other), key=str):
+    async for names in joined(all_agents(one), all_agents(other), key=str):
         result.agents += 1
         await _compare_agent(one, other, names[0] or names[1] or "", result)
     damaged: set[Any] = set()
-    async for pair in _joined(
+    async for pair in joined(
         undamaged_documents(one.list_system_state, _told(result, "first", damaged)),
         undamaged_documents(other.list_system_state, _told(result, "second", damaged)),
         key=_key,
@@ -60,7 +60,7 @@ async def compare_storages(one: Storage, other: Storage) -> Comparison:
 async def _compare_agent(one: Storage, other: Storage, agent_id: str, result: Comparison) -> None:
     damaged: set[Any] = set()
     in_first, in_second = _told(result, "first", damaged), _told(result, "second", damaged)
-    logs = _joined(
+    logs = joined(
         undamaged(one.iter_interactions(agent_id), in_first),
         undamaged(other.iter_interactions(agent_id), in_second),
         key=lambda record: record.sequence,
@@ -84,7 +84,7 @@ async def _compare_agent(one: Storage, other: Storage, agent_id: str, result: Co
         undamaged_documents(partial(one.list_learning_data, agent_id), in_first),
         undamaged_documents(partial(other.list_learning_data, agent_id), in_second),
     )
-    async for documents in _joined(*learned, key=_key):
+    async for documents in joined(*learned, key=_key):
         result.documents += 1
         if _name(documents) not in damaged:
             _note(result, f"learning data {_name(documents)!r} of agent {agent_id!r}", *documents)
@@ -132,7 +132,7 @@ def differing(one: _Record, other: _Record) -> str:
     return f"{' and '.join(fields)} differ{'s' if len(fields) == 1 else ''}"
 
 
-async def _joined(
+async def joined(
     left: AsyncIterator[_T], right: AsyncIterator[_T], *, key: Callable[[_T], Any]
 ) -> AsyncIterator[tuple[_T | None, _T | None]]:
     """Both sorted streams side by side: what has the same key together, None where one has nothing."""

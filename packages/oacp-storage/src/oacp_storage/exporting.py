@@ -83,7 +83,10 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as file, compressed(file, path) as stream:
             yield stream
         return
-    descriptor, temporary = mkstemp(prefix=".oacp-storage-", suffix=".tmp", dir=path.parent)
+    try:
+        descriptor, temporary = mkstemp(prefix=".oacp-storage-", suffix=".tmp", dir=path.parent)
+    except OSError as exc:  # which names the temporary file
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             with compressed(file, path) as stream:

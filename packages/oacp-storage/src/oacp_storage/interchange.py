@@ -23,6 +23,14 @@ from oacp_storage_core.payload import MAX_DEPTH, MAX_INT_DIGITS, MAX_PAYLOAD_BYT
 _FIELDS = frozenset({"agent_id", "interaction", "id", "timestamp"})
 
 
+_INFINITE = "the number is infinite, or beyond 1.8e308, which is the largest"
+_NUMBERS = {
+    "nan is not JSON": "NaN is not JSON; write null",
+    "inf is not JSON": _INFINITE,
+    "-inf is not JSON": _INFINITE,
+}
+
+
 class MalformedLineError(ValueError):
     """A line that is not an interaction; the message says what is wrong with it."""
 
@@ -58,7 +66,7 @@ def parse_line(line: Line, default_time: datetime) -> Interaction:
             _derived_id(line.number, agent_id, body) if given is None else check_name(given, "id")
         )
     except (InvalidKeyError, InvalidPayloadError) as exc:
-        raise MalformedLineError(str(exc)) from exc
+        raise MalformedLineError(_in_words_of_json(str(exc))) from exc
     stamp = fields.get("timestamp")
     return Interaction(
         agent_id, interaction_id, 0, default_time if stamp is None else _moment(stamp), interaction
@@ -106,6 +114,13 @@ def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             f"the key {twice!r:.80} stands twice in one object; which of the two is meant?"
         )
     return made
+
+
+def _in_words_of_json(reason: str) -> str:
+    """A refusal of the payload rules, whose advice is for programs, for somebody who has a file."""
+    fault, _, _ = reason.partition("; use ")
+    place, colon, what = fault.rpartition(": ")
+    return f"{place}{colon}{_NUMBERS.get(what, what)}"
 
 
 def _kind(value: Any) -> str:

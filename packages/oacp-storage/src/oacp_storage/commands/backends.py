@@ -23,13 +23,14 @@ from oacp_storage_core import (
 def backends(*, as_json: AsJson = False) -> int:
     """List the storage backends that are installed.
 
-    Each is loaded to see whether it can be used; a broken one is named, with the reason.
+    Each is loaded to see whether it can be used; a broken one is named, with the reason. What more than the end of
+    its process acknowledged data survives is for a store to say: see `oacp-storage health`.
     """
     listed = [_describe(info) for info in available_backends()]
     if as_json:
         sys.stdout.write(json.dumps(listed, indent=2) + "\n")
         return Status.OK
-    rows = table("backend", "from", "survives", "processes", "capabilities")
+    rows = table("backend", "from", "outlives its process", "processes", "capabilities")
     for one in listed:
         names, origin = ", ".join(one["names"]) or "-", f"{one['distribution']} {one['version']}"
         if one["problem"]:
@@ -38,7 +39,7 @@ def backends(*, as_json: AsJson = False) -> int:
             rows.add_row(
                 names,
                 visible(origin),
-                "a restart" if one["durable"] else "nothing",
+                "yes" if one["durable"] else "no",
                 "many" if one["multiprocess"] else "one",
                 _capabilities(one["capabilities"]),
             )

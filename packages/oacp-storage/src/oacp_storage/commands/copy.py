@@ -37,7 +37,7 @@ def copy(
     tell_of_damage(summary.left_out)
     sys.stdout.write(
         f"{counted(summary.interactions, 'interaction')} and {counted(summary.documents, 'document')} of "
-        f"{counted(summary.agents, 'agent')} are in the target\n"
+        f"{counted(summary.agents, 'agent')} are in the target, all compared\n"
     )
     return Status.FOUND if summary.left_out.count else Status.OK
 

@@ -46,6 +46,8 @@ def export(
     `oacp-storage import` reads. The file appears when it is complete; until then one of that name stays as it is.
     A file that is no export is not replaced.
     """
+    if file == "/dev/stdout":  # replacing what is behind it would lose what a shell's >> is to keep
+        file = "-"
     if file != "-" and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
         raise Stop(f"{file} cannot be written: it is a directory, or lies in none", Status.USAGE)
     if file != "-" and not force and Path(file).is_file() and not _is_export(file):

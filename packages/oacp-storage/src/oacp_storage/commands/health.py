@@ -10,9 +10,10 @@ import msgspec
 
 from oacp_storage.existing import require_store
 from oacp_storage.exits import Status
+from oacp_storage.failures import SEE_CAUSE, describe
 from oacp_storage.parameters import AsJson, StorageArgument
 from oacp_storage.screen import print_table, table, visible
-from oacp_storage_core import Health, create_storage
+from oacp_storage_core import Health, Storage, StorageError, create_storage
 from oacp_storage_core.sources import ENVIRONMENT_VARIABLE, resolve
 from oacp_storage_core.toml_file import find_config
 
@@ -55,6 +56,15 @@ _SURVIVES = {
 }
 
 
+async def _explained(storage: Storage, error: str, source: str | None) -> str:
+    """The error with its cause, which only the exception has: opening fails in the same way, or not any more."""
+    try:
+        await storage.open()
+    except StorageError as exc:
+        return describe(exc, [source] if source else [])[0]
+    return error.removesuffix(SEE_CAUSE)
+
+
 async def _health(source: str | None) -> Health:
     """Not by ``open_storage``, which raises when the storage does not answer."""
     chosen = source or os.environ.get(ENVIRONMENT_VARIABLE) or find_config()
@@ -64,6 +74,9 @@ async def _health(source: str | None) -> Health:
     storage = create_storage(chosen)
     try:
         await require_store(storage)
-        return await storage.health()
+        found = await storage.health()
+        if found.error is not None and SEE_CAUSE in found.error:
+            found = msgspec.structs.replace(found, error=await _explained(storage, found.error, source))
+        return found
     finally:
         await storage.close()
