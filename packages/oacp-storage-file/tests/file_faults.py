@@ -68,6 +68,10 @@ class CountingDisk(UnsyncedDisk):
         self.before("rename")
         super().rename(source, target)
 
+    def exchange(self, one: str, other: str) -> bool:
+        self.before("exchange")
+        return super().exchange(one, other)
+
     def unlink(self, path: str) -> None:
         self.before("unlink")
         super().unlink(path)

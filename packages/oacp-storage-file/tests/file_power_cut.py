@@ -131,6 +131,12 @@ class RecordingDisk(UnsyncedDisk):
         super().rename(source, target)
         self.note("rename", source, target)
 
+    def exchange(self, one: str, other: str) -> bool:
+        exchanged = super().exchange(one, other)
+        if exchanged:
+            self.note("exchange", one, other)
+        return exchanged
+
     def unlink(self, path: str) -> None:
         super().unlink(path)
         self.note("remove", path)
@@ -202,6 +208,13 @@ class Model:
         new, new_name = self._place(target)
         new.change((old, old_name, None), (new, new_name, node))
         if old is not new:  # what the old directory holds until then was made there, in this order
+            old.sync()
+
+    def _exchange(self, one: str, other: str) -> None:
+        first, second = self._node(one), self._node(other)
+        (old, old_name), (new, new_name) = self._place(one), self._place(other)
+        new.change((old, old_name, second), (new, new_name, first))
+        if old is not new:
             old.sync()
 
     def _link(self, source: str, target: str) -> None:

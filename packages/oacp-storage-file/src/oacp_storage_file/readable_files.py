@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from oacp_storage_file.disk import Disk, make_directories
+from oacp_storage_file.disk import Disk, make_directories, replace
 from oacp_storage_file.journal_format import FileRemoval, FileWrite, LogWrite, Write
 from oacp_storage_file.layout import Layout
 from oacp_storage_file.parallel import do_all
@@ -59,7 +59,7 @@ class ReadableFiles:
     def publish(self, staged: Staged) -> None:
         """Make documents visible, and removed ones invisible."""
         for temporary, path in staged.renames:
-            self._disk.rename(temporary, path)
+            replace(self._disk, temporary, path)
         for path in staged.removals:
             with contextlib.suppress(FileNotFoundError):
                 self._disk.unlink(path)
@@ -171,9 +171,14 @@ class ReadableFiles:
             staged.made += make_directories(self._disk, path)
 
     def _write_new(self, path: str, content: bytes) -> None:
-        fd = self._disk.open(path, create=True)
         try:
-            self._disk.truncate(fd, 0)
+            fd = self._disk.open(path, new=True)
+        except (
+            FileExistsError
+        ):  # left by a process that was killed; as a file that was replaced it may be a backup's too
+            self._disk.unlink(path)
+            fd = self._disk.open(path, new=True)
+        try:
             self._disk.write(fd, content, 0)
         finally:
             self._disk.close(fd)
