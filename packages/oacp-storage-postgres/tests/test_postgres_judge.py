@@ -51,7 +51,9 @@ def random_put(rng: random.Random, kind: DocKind) -> Put:
 
 
 def engine_of(database: str, namespace: str) -> PostgresEngine:
-    connections = Connections({"dsn": database}, place="the test", size=4, pgbouncer=False)
+    connections = Connections(
+        {"dsn": database}, place="the test", kept=4, extra=0, timeout=30, pgbouncer=False
+    )
     return PostgresEngine(connections, None, namespace, json_indexing=False, partition=False, listen=False)
 
 
