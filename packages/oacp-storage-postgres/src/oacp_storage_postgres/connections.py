@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import weakref
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -17,6 +18,8 @@ from oacp_storage_postgres.dropping import drop, keep_untouched
 from oacp_storage_postgres.errors import DRIVER_ERRORS, POOLER, connecting, executing, is_read_only
 from oacp_storage_postgres.pool import Pool
 from oacp_storage_postgres.uninterrupted import uninterrupted
+
+T = TypeVar("T")
 
 _IDLE_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
@@ -117,14 +120,20 @@ class Connections:
         """The value that one statement returns, which writes and is sent as a whole; after a lost reply the outcome is
         unknown.
         """
-        use = Use(self._present_pool(), self._begin, deadline)
         if self._begin is None:
-            async with use as connection:
+            async with Use(self._present_pool(), None, deadline) as connection:
                 left = deadline - asyncio.get_running_loop().time()
                 return await connection.fetchval(statement, *arguments, timeout=left)
+        return await self.write_in_steps(
+            deadline, lambda connection: connection.fetchval(statement, *arguments)
+        )
+
+    async def write_in_steps(self, deadline: float, steps: Callable[[Any], Awaitable[T]]) -> T:
+        """What several statements give, which write in one transaction; else as ``write``."""
+        use = Use(self._present_pool(), self._begin or "BEGIN", deadline)
         try:
             async with asyncio.timeout_at(deadline), use as connection:
-                return await connection.fetchval(statement, *arguments)
+                return await steps(connection)
         except TimeoutError as exc:
             raise executing(exc, maybe_applied=True) from exc
 

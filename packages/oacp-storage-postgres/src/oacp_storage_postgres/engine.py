@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
 
 from oacp_storage_core import Damage, Durability, RetentionPick
 from oacp_storage_engine import (
@@ -22,7 +22,15 @@ from oacp_storage_engine import (
     Unit,
 )
 from oacp_storage_postgres import statements as sql
-from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain, numbers_of, outcomes_of
+from oacp_storage_postgres.commits import (
+    COPIED,
+    copied_rows,
+    group_arguments,
+    is_plain,
+    numbers_of,
+    outcomes_of,
+    write_arguments,
+)
 from oacp_storage_postgres.connections import Connections
 from oacp_storage_postgres.errors import AppliedBefore, MissingPartition
 from oacp_storage_postgres.notifications import Notifications
@@ -33,7 +41,10 @@ from oacp_storage_postgres.schema import SCHEMA_VERSION, prepare
 from oacp_storage_postgres.staleness import stale_reads_allowed
 from oacp_storage_postgres.upkeep import Upkeep
 
+T = TypeVar("T")
+
 _NO_BOUND = 2**63 - 1
+_COPIED_FROM = 500  # interactions in a group: fewer are not worth the round trips of a COPY
 _ERASE_STEP = 10_000
 _ERASE_SECONDS = 60.0
 
@@ -98,7 +109,10 @@ class PostgresEngine(Engine):
         stored: list[int] = []
         if is_plain(units):
             with contextlib.suppress(AppliedBefore):  # the other function reads the receipt
-                stored = await self._write(deadline, sql.APPEND_GROUP, attempt, *append_arguments(units))
+                if sum([len(unit.appends) for unit in units]) >= _COPIED_FROM:
+                    stored = await self._copy(deadline, attempt, units)
+                else:
+                    stored = await self._write(deadline, sql.WRITE_GROUP, attempt, *write_arguments(units))
         if not stored:
             stored = await self._write(deadline, sql.COMMIT_GROUP, attempt, *group_arguments(units))
         self._notifications.announce({unit.agent for unit in units if unit.agent and unit.appends})
@@ -246,18 +260,42 @@ class PostgresEngine(Engine):
             rows: list[Any] = await connection.fetch(statement, *arguments)
             return rows
 
+    async def _copy(self, deadline: float, attempt: str, units: Sequence[Unit]) -> list[int]:
+        """As ``write_group``, but the interactions are streamed into the table, which many of them pay for."""
+
+        async def steps(connection: Any) -> list[int]:
+            arguments = write_arguments(units, copying=True)
+            stored = numbers_of(
+                await connection.fetchval(
+                    sql.WRITE_GROUP, SCHEMA_VERSION, self._namespace, attempt, *arguments
+                )
+            )
+            if stored:
+                await connection.copy_records_to_table(
+                    "interactions",
+                    schema_name="oacp",
+                    columns=COPIED,
+                    records=copied_rows(self._namespace, units, stored),
+                )
+            return stored
+
+        return await self._written(deadline, self._connections.write_in_steps(deadline, steps))
+
     async def _write(self, deadline: float, statement: str, *arguments: Any) -> list[int]:
         """Call one of the functions that write; each takes the schema version and the namespace first. [] is NULL."""
+        writing = self._connections.write(deadline, statement, SCHEMA_VERSION, self._namespace, *arguments)
+        return numbers_of(await self._written(deadline, writing))
+
+    async def _written(self, deadline: float, writing: Awaitable[T]) -> T:
+        """What the writing returns; upkeep is begun after it when that is due, and what it lacks is made."""
         try:
-            stored = await self._connections.write(
-                deadline, statement, SCHEMA_VERSION, self._namespace, *arguments
-            )
+            stored = await writing
         except MissingPartition:
             await self._connections.write(deadline, sql.CREATE_PARTITIONS)
             raise
         if self._upkeep is not None:
             self._upkeep.do_if_due()
-        return numbers_of(stored)
+        return stored
 
 
 def _record(row: Any) -> Record:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
         "tables.sql",
-        "append_group.sql",
+        "write_group.sql",
         "commit_group.sql",
         "deletions.sql",
         "partitions.sql",

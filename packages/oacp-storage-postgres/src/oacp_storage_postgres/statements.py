@@ -17,8 +17,10 @@ def _call(function: str, types: str) -> str:
 
 
 _HEAD = "integer text text"  # schema version, namespace, attempt
-APPEND_GROUP = _call(
-    "append_group", f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[]"
+WRITE_GROUP = _call(
+    "write_group",
+    f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[] "
+    "integer[] text[] text[] bigint[] bigint[] bigint[] text[]",
 )
 COMMIT_GROUP = _call(
     "commit_group",
