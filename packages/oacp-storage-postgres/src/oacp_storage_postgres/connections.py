@@ -75,7 +75,7 @@ class Connections:
         self._kept = kept
         self._extra = extra
         self._idle_seconds = idle_seconds
-        self._patience = timeout * _READ_SHARE
+        self.timeout = timeout
         self._pool: Pool | None = None
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pid = os.getpid()
@@ -95,7 +95,7 @@ class Connections:
             kept=self._kept,
             extra=self._extra,
             idle_seconds=self._idle_seconds,
-            patience=self._patience,
+            patience=self.timeout * _READ_SHARE,
         )
 
     async def connect(self) -> Any:

@@ -32,6 +32,7 @@ from oacp_storage_postgres.commits import (
     write_arguments,
 )
 from oacp_storage_postgres.connections import Connections
+from oacp_storage_postgres.document_reads import DocumentReads
 from oacp_storage_postgres.errors import AppliedBefore, MissingPartition
 from oacp_storage_postgres.notifications import Notifications
 from oacp_storage_postgres.prefixes import after_prefix
@@ -70,6 +71,7 @@ class PostgresEngine(Engine):
         self._json_indexing = json_indexing
         self._partition = partition
         self._partitioned = partition
+        self._document_reads = DocumentReads(connections, namespace)
         self._notifications = Notifications(connections, namespace, listen=listen)
         self._upkeep: Upkeep | None = None
 
@@ -159,10 +161,10 @@ class PostgresEngine(Engine):
         # Never stale: it is what compare-and-set builds on.
         if agent is None:
             rows = await self._read(sql.READ_SYSTEM_STATE, self._namespace, list(keys))
+            found = {row["key"]: row for row in rows}
         else:
-            rows = await self._read(sql.READ_DOCUMENTS, agent, self._namespace, kind, list(keys))
-        found = {row["key"]: _document(row) for row in rows}
-        return [found.get(key) for key in keys]
+            found = await self._document_reads.read(agent, kind, keys)
+        return [_document(found[key]) if key in found else None for key in keys]
 
     async def scan_docs(
         self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int

@@ -115,6 +115,17 @@ SELECT d.key, d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.doc
     ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
 WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key = ANY ($4::text[])
 """
+# One row for each of the agents, kinds and keys, in their order. A subquery with LIMIT is evaluated for one row after
+# the other, by the keys of the tables, whatever number of rows the planner expects.
+READ_SEVERAL_DOCUMENTS = """
+SELECT w.key, f.version, f.at_us, f.body, f.crc
+FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS w (agent_id, kind, key, i) LEFT JOIN LATERAL (
+    SELECT d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.documents d
+        ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
+    WHERE a.agent_id = w.agent_id AND a.namespace = $1 AND d.kind = w.kind AND d.key = w.key LIMIT 1
+) f ON true
+ORDER BY w.i
+"""
 READ_SYSTEM_STATE = """
 SELECT key, version, at_us, body, crc FROM oacp.system_state WHERE namespace = $1 AND key = ANY ($2::text[])
 """
