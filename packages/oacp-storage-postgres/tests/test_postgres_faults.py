@@ -82,6 +82,43 @@ async def test_a_write_whose_reply_is_cut_happens_once(database: str) -> None:
         assert [one.sequence for one in await whole_log(storage, "ann")] == [5]
 
 
+@pytest.mark.parametrize("pgbouncer", [False, True])
+@pytest.mark.parametrize("partitioned", [False, True])
+@pytest.mark.asyncio
+async def test_a_copied_batch_that_is_cut_on_the_way_happens_once(
+    database: str, pgbouncer: bool, partitioned: bool
+) -> None:
+    """In the middle of it nothing was written; when the reply to the commit is lost, everything was."""
+    batch = [{"n": n, "text": "hello" * 20} for n in range(2000)]
+    async with (
+        Proxy(database) as proxy,
+        PostgreSQLStorage(proxy.url, pgbouncer=pgbouncer, partition_by_date=partitioned) as storage,
+    ):
+        await storage.store_interaction("ann", {"n": "first"})
+        cut: list[str] = []
+
+        def in_the_middle(data: bytes) -> bool:
+            if not cut and is_commit(data):
+                cut.append("request")
+                return False
+            return True
+
+        def at_the_commit(data: bytes) -> bool:
+            if len(cut) == 1 and b"COMMIT\0Z\0\0\0\5I" in data:
+                cut.append("reply")
+                return False
+            return True
+
+        proxy.on_request, proxy.on_reply = in_the_middle, at_the_commit
+        ids = await storage.store_interactions("ann", batch)
+        assert cut == ["request", "reply"]
+        log = await whole_log(storage, "ann")
+        assert [one.sequence for one in log] == list(range(1, 2002))
+        assert [one.id for one in log[1:]] == ids
+        assert [one.data for one in log[1:]] == batch
+        assert [damage async for damage in storage.verify()] == []
+
+
 @pytest.mark.asyncio
 async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> None:
     async with Proxy(database) as proxy:

@@ -1,4 +1,4 @@
-"""``commit_group`` decides as ``oacp_storage_engine.judge`` does, for random groups of units."""
+"""``commit_group`` and ``write_group`` decide as ``oacp_storage_engine.judge`` does, for random groups of units."""
 
 from __future__ import annotations
 
@@ -151,3 +151,18 @@ async def test_many_engines_that_create_the_same_agents_at_once_agree(database: 
         assert doc.version == 4
     for engine in engines:
         await engine.close()
+
+
+def test_what_depends_on_another_unit_of_the_group_is_judged() -> None:
+    state = Put(DocKind.STATE, "", b"{}", 1, 1, 0)
+    fresh = Append("p", False, 1, b"{}", 2)
+    assert is_plain([Unit("a", (fresh,), (state,)), Unit("b", (), (state,), turn=True)])
+    for judged in (
+        [Unit("a", (), (state,)), Unit("a", (), (state,))],
+        [Unit("a", (), (state._replace(body=None),))],
+        [Unit("a", (), (state._replace(version=7),))],
+        [Unit("a", (fresh._replace(given=True),))],
+        [Unit("a", (fresh._replace(sequence=7),))],
+        [Unit(None, (), (Put(DocKind.SYSTEM, "k", b"{}", 1, 1),))],
+    ):
+        assert not is_plain(judged)
