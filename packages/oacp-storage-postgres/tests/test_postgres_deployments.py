@@ -14,9 +14,11 @@ import asyncpg
 import pytest
 
 from oacp_storage_conformance.servers import PostgresServer
-from oacp_storage_core import Interaction, StorageConfigError, create_storage
+from oacp_storage_core import Interaction, StorageConfigError, StorageTimeoutError, create_storage
 from oacp_storage_postgres import PostgreSQLStorage, stale_reads
-from postgres_testing import at, fresh_database, query, whole_log
+from oacp_storage_postgres import statements as sql
+from oacp_storage_postgres.prefixes import after_prefix
+from postgres_testing import Proxy, at, fresh_database, query, whole_log
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -190,6 +192,112 @@ async def test_a_replica_that_is_away_is_done_without(database: str) -> None:
         await storage.store_interaction("ann", {"n": 1})
         with stale_reads():
             assert await storage.get_interactions("ann") == [{"n": 1}]
+
+
+@pytest.mark.asyncio
+async def test_a_replica_that_hangs_is_done_without_for_a_while(database: str) -> None:
+    async with (
+        Proxy(database) as proxy,
+        PostgreSQLStorage(database, read_connection_string=proxy.url, timeout=20) as storage,
+    ):
+        await storage.store_interaction("ann", {"n": 1})
+        asked: list[bytes] = []
+
+        def note(data: bytes) -> bool:
+            asked.append(data)
+            return True
+
+        proxy.on_request = note
+        with stale_reads():
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+            assert asked
+            proxy.frozen = True  # in the midst: the connection is there, and a query on it is never answered
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+            assert loop.time() - begun < 10
+            proxy.frozen = False
+            asked.clear()
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+            assert await storage.list_agents() == ["ann"]
+            assert not asked
+
+
+@pytest.mark.asyncio
+async def test_a_replica_is_asked_again_after_a_while(
+    database: str, monkeypatch: pytest.MonkeyPatch, oacp_postgres_server: PostgresServer
+) -> None:
+    monkeypatch.setattr("oacp_storage_postgres.replica._SKIPPED_SECONDS", 0.0)
+    with fresh_database(oacp_postgres_server.url) as behind:
+        async with Proxy(behind) as proxy:
+            async with PostgreSQLStorage(behind) as replica:
+                await replica.store_interaction("ann", {"from": "the replica"})
+            async with PostgreSQLStorage(database, read_connection_string=proxy.url) as storage:
+                with stale_reads():
+                    proxy.on_request = lambda _data: False
+                    assert await storage.get_interactions("ann") == []
+                    proxy.on_request = lambda _data: True
+                    assert await storage.get_interactions("ann") == [{"from": "the replica"}]
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_takes_no_writes_can_be_read(database: str) -> None:
+    """As a standby can; one that was made so by its settings answers the same."""
+    async with PostgreSQLStorage(database) as storage:
+        await storage.store_interaction("ann", {"n": 1})
+    await query(
+        database, f"ALTER DATABASE {database.rpartition('/')[2]} SET default_transaction_read_only = on"
+    )
+    async with PostgreSQLStorage(database, timeout=1) as storage:
+        assert await storage.get_interactions("ann") == [{"n": 1}]
+        with pytest.raises(StorageTimeoutError, match="read-only"):
+            await storage.store_interaction("ann", {"n": 2})
+
+
+@pytest.mark.asyncio
+async def test_names_with_a_prefix_are_found_without_looking_at_those_after_them(database: str) -> None:
+    names = [
+        "a",
+        "a\U0010ffff",
+        "a\U0010ffff\U0010ffff",
+        "b",
+        "\ud7ff",
+        "\ud7ffx",
+        "\ue000",
+        "\U0010ffff",
+        "\U0010ffffx",
+    ]
+    async with PostgreSQLStorage(database) as storage:
+        for name in names:
+            await storage.store_interaction(name, {})
+            await storage.store_learning_data("ann", name, {})
+            await storage.store_system_state(name, {})
+        await storage.delete_agent("ann")
+        for name in names:
+            await storage.store_learning_data("a", name, {})
+        for prefix in ("", "a", "a\U0010ffff", "\ud7ff", "\U0010ffff", "\U0010ffff\U0010ffff", "c"):
+            expected = sorted(name for name in names if name.startswith(prefix))
+            assert await storage.list_agents(prefix=prefix) == expected, prefix
+            assert [one.key for one in await storage.list_learning_data("a", prefix=prefix)] == expected, (
+                prefix
+            )
+            assert [one.key for one in await storage.list_system_state(prefix=prefix)] == expected, prefix
+    await query(
+        database,
+        "INSERT INTO oacp.agents SELECT 'm' || n, 'default', 1, 0, 1 FROM generate_series(1, 20000) n",
+    )
+    await query(database, "VACUUM ANALYZE oacp.agents")
+    rows = await query(
+        database,
+        f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.SCAN_AGENTS}",
+        "default",
+        "c",
+        after_prefix("c"),
+        "",
+        100,
+    )
+    assert "Filter" not in rows[0][0]
+    assert max(int(n) for n in re.findall(r'"Actual Rows": (\d+)', rows[0][0])) == 0
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,6 +189,10 @@ async def reloaded(database: str, setting: str) -> None:
         (lambda: PostgreSQLStorage(timeout=541), "at most 540"),
         (lambda: PostgreSQLStorage(read_connection_string="replica"), "read_connection_string"),
         (lambda: PostgreSQLStorage.from_url("postgresql://a/b", connection_string="c"), "leave out"),
+        (lambda: PostgreSQLStorage(pool_size="20"), "'pool_size' must be int, not str"),  # type: ignore[arg-type]
+        (lambda: PostgreSQLStorage(pgbouncer="no"), "'pgbouncer' must be bool"),  # type: ignore[arg-type]
+        (lambda: PostgreSQLStorage(ssl=5), "'ssl' must be bool or str or SSLContext"),  # type: ignore[arg-type]
+        (lambda: create_storage("postgres", pool_sise=3), "did you mean 'pool_size'"),
     ],
 )
 def test_configuration_errors_say_what_is_wrong(make: Callable[[], object], words: str) -> None:
@@ -242,3 +248,42 @@ def test_a_part_of_the_address_that_stands_in_the_url_too_is_refused() -> None:
     for name in ("host", "port", "database", "user", "password"):
         with pytest.raises(StorageConfigError, match="already; give each of them once"):
             create_storage("postgresql://u:p@h:1/db", **{name: 5 if name == "port" else "sesame"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("pool_sise=3", r"'pool_sise'.*did you mean 'pool_size'.*the options are application_name, coerce"),
+        ("ssl_mode=require", r"'ssl_mode'.*did you mean 'sslmode'.*sslmode, sslnegotiation"),
+        ("pasword=sesame", r"'pasword'.*did you mean 'password'"),
+        (
+            "xyz=1",
+            r"knows no setting 'xyz', nor is it an option of PostgreSQLStorage or asyncpg; the options",
+        ),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_nobody_knows_in_a_url_is_said_with_what_was_meant(
+    database: str, setting: str, words: str
+) -> None:
+    await refused(PostgreSQLStorage(f"{database}?{setting}"), StorageConfigError, words)
+
+
+def test_without_the_driver_it_is_said_what_to_install() -> None:
+    program = """
+import asyncio, sys
+sys.modules["asyncpg"] = None
+from oacp_storage_core import StorageConfigError
+from oacp_storage_postgres import PostgreSQLStorage
+from oacp_storage_postgres.__main__ import main
+try:
+    asyncio.run(PostgreSQLStorage().list_agents())
+except StorageConfigError as exc:
+    print(exc)
+sys.exit(main(["schema", "postgresql://u@h/db"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    told = "the driver of PostgreSQL, asyncpg, is not installed: pip install oacp-storage-postgres\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, told, told)

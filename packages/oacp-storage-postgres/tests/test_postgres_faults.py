@@ -82,6 +82,43 @@ async def test_a_write_whose_reply_is_cut_happens_once(database: str) -> None:
         assert [one.sequence for one in await whole_log(storage, "ann")] == [5]
 
 
+@pytest.mark.parametrize("pgbouncer", [False, True])
+@pytest.mark.parametrize("partitioned", [False, True])
+@pytest.mark.asyncio
+async def test_a_copied_batch_that_is_cut_on_the_way_happens_once(
+    database: str, pgbouncer: bool, partitioned: bool
+) -> None:
+    """In the middle of it nothing was written; when the reply to the commit is lost, everything was."""
+    batch = [{"n": n, "text": "hello" * 20} for n in range(2000)]
+    async with (
+        Proxy(database) as proxy,
+        PostgreSQLStorage(proxy.url, pgbouncer=pgbouncer, partition_by_date=partitioned) as storage,
+    ):
+        await storage.store_interaction("ann", {"n": "first"})
+        cut: list[str] = []
+
+        def in_the_middle(data: bytes) -> bool:
+            if not cut and is_commit(data):
+                cut.append("request")
+                return False
+            return True
+
+        def at_the_commit(data: bytes) -> bool:
+            if len(cut) == 1 and b"COMMIT\0Z\0\0\0\5I" in data:
+                cut.append("reply")
+                return False
+            return True
+
+        proxy.on_request, proxy.on_reply = in_the_middle, at_the_commit
+        ids = await storage.store_interactions("ann", batch)
+        assert cut == ["request", "reply"]
+        log = await whole_log(storage, "ann")
+        assert [one.sequence for one in log] == list(range(1, 2002))
+        assert [one.id for one in log[1:]] == ids
+        assert [one.data for one in log[1:]] == batch
+        assert [damage async for damage in storage.verify()] == []
+
+
 @pytest.mark.asyncio
 async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> None:
     async with Proxy(database) as proxy:
@@ -190,9 +227,11 @@ async def test_the_pool_grows_under_load_and_not_beyond_its_size(database: str) 
 
 
 @pytest.mark.asyncio
-async def test_connections_that_are_idle_are_closed(database: str) -> None:
+async def test_connections_beyond_the_pool_size_are_closed_when_idle(database: str) -> None:
     settings = {"dsn": database, "server_settings": {"application_name": "idle ones"}}
-    connections = Connections(settings, place="the test", size=8, pgbouncer=False, idle_seconds=0.2)
+    connections = Connections(
+        settings, place="the test", kept=2, extra=6, timeout=30, pgbouncer=False, idle_seconds=0.2
+    )
     await connections.open()
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle ones'"
 
@@ -204,10 +243,47 @@ async def test_connections_that_are_idle_are_closed(database: str) -> None:
 
     assert max(await asyncio.gather(*(read() for _ in range(5)))) == 5
     async with asyncio.timeout(30):
-        while (await query(database, count))[0][0]:
+        while (await query(database, count))[0][0] > 2:
             await asyncio.sleep(0.05)
-    assert await read() == 1
+    assert await read() == 2
     await connections.close()
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_waits_for_any_more_ends_in_the_server_too(database: str) -> None:
+    """It waits for a row that somebody holds for longer than the call has time."""
+    going = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'patient' AND state = 'active'"
+    holder = await asyncpg.connect(database)
+    try:
+        async with PostgreSQLStorage(database, timeout=0.5, application_name="patient") as storage:
+            await storage.store_interaction("ann", {"n": 1})
+            transaction = holder.transaction()
+            await transaction.start()
+            await holder.execute("SELECT * FROM oacp.agents FOR UPDATE")
+            with pytest.raises(OutcomeUnknownError):
+                await storage.store_interaction("ann", {"n": 2})
+            async with asyncio.timeout(30):
+                while (await query(database, going))[0][0]:
+                    await asyncio.sleep(0.05)
+            await transaction.rollback()
+            assert await storage.get_interactions("ann") == [{"n": 1}]
+    finally:
+        await holder.close()
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])
+@pytest.mark.asyncio
+async def test_the_server_ends_a_statement_a_moment_after_the_time_of_the_call(
+    database: str, pgbouncer: bool
+) -> None:
+    for dsn, found in ((database, "4500ms"), (f"{database}?statement_timeout=7s", "7s")):
+        connections = Connections(
+            {"dsn": dsn}, place="the test", kept=1, extra=0, timeout=3.5, pgbouncer=pgbouncer
+        )
+        await connections.open()
+        async with connections.reading() as connection:
+            assert await connection.fetchval("SHOW statement_timeout") == ("4500ms" if pgbouncer else found)
+        await connections.close()
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from oacp_storage_core import StorageConfigError, StorageError
 from oacp_storage_core.where import compile_where
 from oacp_storage_engine import Hint
 from oacp_storage_postgres import PostgreSQLStorage
 from oacp_storage_postgres import statements as sql
+from oacp_storage_postgres.__main__ import run
 from oacp_storage_postgres.pushdown import conditions
 from postgres_testing import query
 
@@ -78,6 +81,46 @@ async def test_where_uses_the_index_and_a_row_with_nul_breaks_nothing(database: 
         assert await found({"text": "with \0 in it"}) == [5002, 5003]
         assert await found({"n": 17.0}) == [18]
         assert await storage.count_interactions("ann", where={"type": "rare"}) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_filled_store_gets_the_index_by_the_command_while_writers_go_on(database: str) -> None:
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'oacp.interactions_projection'::regclass"
+    async with PostgreSQLStorage(database) as storage:
+        await storage.store_interaction("ann", {"type": "rare"})
+        with pytest.raises(StorageConfigError, match="oacp_storage_postgres index"):
+            await PostgreSQLStorage(database, enable_json_indexing=True).open()
+        holder = await asyncpg.connect(database)
+        try:
+            transaction = holder.transaction()
+            await transaction.start()
+            await holder.execute("INSERT INTO oacp.tombstones VALUES ('', '', 1)")
+            await holder.execute("LOCK TABLE oacp.interactions IN ROW EXCLUSIVE MODE")  # a write under way
+            indexing = asyncio.ensure_future(run("index", database))
+            while not await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                assert not indexing.done()
+                await asyncio.sleep(0.01)
+            await storage.store_interaction("ann", {"type": "meanwhile"})
+            with pytest.raises(StorageError, match="somebody else"):
+                await run("index", database)
+            await transaction.rollback()
+        finally:
+            await holder.close()
+        await indexing
+        assert (await query(database, valid))[0][0]
+        # One of which the making was interrupted is made anew, and not taken for one before that.
+        await query(
+            database,
+            valid.replace("SELECT indisvalid FROM", "UPDATE").replace(
+                " WHERE", " SET indisvalid = false WHERE"
+            ),
+        )
+        with pytest.raises(StorageConfigError, match="oacp_storage_postgres index"):
+            await PostgreSQLStorage(database, enable_json_indexing=True).open()
+        await run("index", database)
+        assert (await query(database, valid))[0][0]
+    async with PostgreSQLStorage(database, enable_json_indexing=True) as indexed:
+        assert [one.sequence async for one in indexed.iter_interactions("ann", where={"type": "rare"})] == [1]
 
 
 @pytest.mark.asyncio

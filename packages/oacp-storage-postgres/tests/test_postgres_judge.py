@@ -1,4 +1,4 @@
-"""``commit_group`` decides as ``oacp_storage_engine.judge`` does, for random groups of units."""
+"""``commit_group`` and ``write_group`` decide as ``oacp_storage_engine.judge`` does, for random groups of units."""
 
 from __future__ import annotations
 
@@ -50,13 +50,33 @@ def random_put(rng: random.Random, kind: DocKind) -> Put:
     return Put(kind, key, body, rng.randrange(99), rng.randrange(2**32), expected, version)
 
 
+def plain_units(rng: random.Random, new_id: Callable[[], str]) -> list[Unit]:
+    """Units that the server need not judge, except for the versions that some of them expect."""
+    units = []
+    for agent in [rng.choice(AGENTS), *rng.sample(AGENTS, rng.randrange(len(AGENTS)))]:
+        appends = tuple(Append(new_id(), False, 1, b"{}", 2) for _ in range(rng.randrange(4)))
+        units.append(Unit(agent, appends, turn=rng.random() < 0.3))
+    for i in rng.sample(range(len(units)), rng.randrange(len(units) + 1)):
+        if any(unit.puts for unit in units if unit.agent == units[i].agent):
+            continue
+        puts = []
+        for kind, key in [(DocKind.STATE, ""), *((DocKind.LEARNING, key) for key in KEYS)]:
+            expected = rng.choice([None, None, None, 0, 1, 2])
+            if rng.random() < 0.5:
+                puts.append(Put(kind, key, b'{"d":%d}' % rng.randrange(9), 3, 4, expected))
+        units[i] = units[i]._replace(puts=tuple(puts))
+    return units
+
+
 def engine_of(database: str, namespace: str) -> PostgresEngine:
-    connections = Connections({"dsn": database}, place="the test", size=4, pgbouncer=False)
+    connections = Connections(
+        {"dsn": database}, place="the test", kept=4, extra=0, timeout=30, pgbouncer=False
+    )
     return PostgresEngine(connections, None, namespace, json_indexing=False, partition=False, listen=False)
 
 
 @pytest.mark.asyncio
-async def test_the_function_mirrors_the_judge(database: str) -> None:
+async def test_the_functions_mirror_the_judge(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -70,12 +90,11 @@ async def test_the_function_mirrors_the_judge(database: str) -> None:
         bodies: dict[tuple[str | None, str, str], bytes | None] = {}
         for group in range(30):
             units = [random_unit(rng, lambda: f"g{next(counter)}") for _ in range(rng.randrange(1, 8))]
-            if rng.random() < 0.2:
-                units = [
-                    Unit(rng.choice(AGENTS), (Append(f"p{next(counter)}", False, 1, b"{}", 2),))
-                    for _ in "123"
-                ]
+            if rng.random() < 0.4:
+                units = plain_units(rng, lambda: f"p{next(counter)}")
                 assert is_plain(units)
+                # Written by either of the two ways.
+                monkeypatch.setattr("oacp_storage_postgres.engine._COPIED_FROM", rng.choice([1, 1000]))
             plan = judge(units, snapshot)
             attempt = f"{case}-{group}"
             found = await engine.commit(attempt, units, deadline=deadline)
@@ -132,3 +151,18 @@ async def test_many_engines_that_create_the_same_agents_at_once_agree(database: 
         assert doc.version == 4
     for engine in engines:
         await engine.close()
+
+
+def test_what_depends_on_another_unit_of_the_group_is_judged() -> None:
+    state = Put(DocKind.STATE, "", b"{}", 1, 1, 0)
+    fresh = Append("p", False, 1, b"{}", 2)
+    assert is_plain([Unit("a", (fresh,), (state,)), Unit("b", (), (state,), turn=True)])
+    for judged in (
+        [Unit("a", (), (state,)), Unit("a", (), (state,))],
+        [Unit("a", (), (state._replace(body=None),))],
+        [Unit("a", (), (state._replace(version=7),))],
+        [Unit("a", (fresh._replace(given=True),))],
+        [Unit("a", (fresh._replace(sequence=7),))],
+        [Unit(None, (), (Put(DocKind.SYSTEM, "k", b"{}", 1, 1),))],
+    ):
+        assert not is_plain(judged)

@@ -21,7 +21,7 @@ from oacp_storage_conformance.servers import PostgresServer
 from oacp_storage_engine import Append, DocKind, Put, Unit
 from oacp_storage_postgres import PostgreSQLStorage
 from oacp_storage_postgres import statements as sql
-from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain
+from oacp_storage_postgres.commits import group_arguments, is_plain, write_arguments
 from oacp_storage_postgres.schema import SCHEMA_VERSION
 from postgres_testing import fresh_database, query
 
@@ -125,7 +125,7 @@ async def test_cost_does_not_grow_with_the_history(database: str) -> None:
 
     async def commit(units: list[Unit]) -> int:
         statement, arguments = (
-            (sql.APPEND_GROUP, append_arguments(units))
+            (sql.WRITE_GROUP, write_arguments(units))
             if is_plain(units)
             else (sql.COMMIT_GROUP, group_arguments(units))
         )

@@ -3,7 +3,7 @@
 - ``schema``: create or upgrade the tables, so that roles without the right to do so can work afterwards.
 - ``partition``: turn a filled store into one partitioned by month; readers and writers wait for it. Where it is
   partitioned, the partitions of this month and the next are created.
-- ``index``: create the index of enable_json_indexing; writers wait for it.
+- ``index``: create the index of enable_json_indexing. Writers go on meanwhile, unless the store is partitioned.
 - ``sql``: print the statements that make the schema, for those who run such things by hand.
 """
 
@@ -13,12 +13,10 @@ import argparse
 import asyncio
 import sys
 
-import asyncpg
-
-from oacp_storage_core import StorageError, redact_url
+from oacp_storage_core import StorageConfigError, StorageError, redact_url
 from oacp_storage_postgres.dsn import dsn_settings
-from oacp_storage_postgres.errors import DRIVER_ERRORS, connecting, executing
 from oacp_storage_postgres.schema import make_partitioned, make_projection_index, prepare, whole_schema
+from oacp_storage_postgres.storage import MISSING_DRIVER
 
 _DONE = {
     "schema": "the tables are there, in the schema of this release",
@@ -30,6 +28,12 @@ _COMMANDS = (*_DONE, "sql")
 
 async def run(command: str, url: str) -> None:
     """Do it, on a connection of its own; what goes wrong is a ``StorageError``."""
+    try:
+        import asyncpg
+    except ModuleNotFoundError as exc:
+        raise StorageConfigError(MISSING_DRIVER) from exc
+    from oacp_storage_postgres.errors import DRIVER_ERRORS, connecting, executing
+
     settings = dsn_settings(url, "the URL", writing=True)
     try:
         connection = await asyncpg.connect(**settings)

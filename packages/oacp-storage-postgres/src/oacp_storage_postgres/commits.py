@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from oacp_storage_core.payload import same_payload
-from oacp_storage_engine import Applied, Conflict, DocRef, Duplicate, Outcome, Unit
+from oacp_storage_engine import Append, Applied, Conflict, DocRef, Duplicate, Outcome, Unit
 
-_HEADS = 0  # what append_group returns: the new heads of its agents
+_WRITTEN = 0  # what write_group returns: see sql/write_group.sql
 _JUDGED = 1  # what commit_group returns: see sql/commit_group.sql
 
 
@@ -24,41 +24,71 @@ def _array(numbers: Iterable[int | None]) -> str:
 
 
 def is_plain(units: Sequence[Unit]) -> bool:
-    """Whether there is nothing to judge: only new interactions with generated ids."""
-    return all(
-        unit.agent is not None
-        and not unit.puts
-        and all(not append.given and append.sequence is None for append in unit.appends)
-        for unit in units
-    )
+    """Whether there is nothing to judge but versions: new interactions with generated ids, documents put once each."""
+    documents = set()
+    for unit in units:
+        if unit.agent is None:
+            return False
+        for append in unit.appends:
+            if append.given or append.sequence is not None:
+                return False
+        for put in unit.puts:
+            document = unit.agent, put.kind, put.key
+            if put.body is None or put.version is not None or document in documents:
+                return False
+            documents.add(document)
+    return True
 
 
-def append_arguments(units: Sequence[Unit]) -> list[Any]:
-    """The arguments of ``append_group`` after the attempt."""
+def write_arguments(units: Sequence[Unit], *, copying: bool = False) -> list[Any]:
+    """The arguments of ``write_group`` after the attempt; without the interactions where they are copied."""
     counts = _counts(units)
     agents = sorted(counts)
     index = {agent: i for i, agent in enumerate(agents, 1)}
     ordinals = dict.fromkeys(agents, 0)
     agent_of: list[int] = []
     ordinal_of: list[int] = []
-    for unit in units:
+    appends: list[Append] = []
+    for unit in [] if copying else units:
         agent = unit.agent or ""
-        for _ in unit.appends:
+        for append in unit.appends:
             ordinals[agent] += 1
             agent_of.append(index[agent])
             ordinal_of.append(ordinals[agent])
-    appends = [append for unit in units for append in unit.appends]
+            appends.append(append)
+    puts = [(index[unit.agent or ""], put) for unit in units for put in unit.puts]
     return [
         agents,
-        _array(counts[agent] for agent in agents),
+        _array([counts[agent] for agent in agents]),
         _array(agent_of),
         _array(ordinal_of),
         [append.id for append in appends],
-        _array(append.at_us for append in appends),
-        _array(append.crc for append in appends),
-        _array(len(append.body) for append in appends),
+        _array([append.at_us for append in appends]),
+        _array([append.crc for append in appends]),
+        _array([len(append.body) for append in appends]),
         [append.body.decode() for append in appends],
+        _array([agent for agent, _ in puts]),
+        [put.kind for _, put in puts],
+        [put.key for _, put in puts],
+        _array([put.expected for _, put in puts]),
+        _array([put.at_us for _, put in puts]),
+        _array([put.crc for _, put in puts]),
+        [(put.body or b"").decode() for _, put in puts],
     ]
+
+
+COPIED = ("agent_id", "namespace", "sequence", "id", "at_us", "crc", "size", "body")
+"""The columns of what ``copied_rows`` gives."""
+
+
+def copied_rows(namespace: str, units: Sequence[Unit], stored: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """The rows of the interactions, from the heads that ``write_group`` returned."""
+    for unit, outcome in zip(units, _written(stored[1:], units), strict=True):
+        for append, sequence in zip(unit.appends, outcome.sequences, strict=True):
+            yield (
+                unit.agent, namespace, sequence, append.id, append.at_us, append.crc, len(append.body),
+                append.body.decode(),
+            )  # fmt: skip
 
 
 def group_arguments(units: Sequence[Unit]) -> list[Any]:
@@ -102,8 +132,8 @@ def group_arguments(units: Sequence[Unit]) -> list[Any]:
 
 def outcomes_of(stored: Sequence[int], units: Sequence[Unit]) -> list[Outcome]:
     """The outcomes of the units, from what a function returned or a receipt holds."""
-    if stored[0] == _HEADS:
-        return _appended(stored[1:], units)
+    if stored[0] == _WRITTEN:
+        return list(_written(stored[1:], units))
     position = 1 + 3 * len(units)
     versions_from = position + sum(len(unit.appends) for unit in units)
     outcomes: list[Outcome] = []
@@ -134,15 +164,19 @@ def _counts(units: Sequence[Unit]) -> dict[str, int]:
     return counts
 
 
-def _appended(heads: Sequence[int], units: Sequence[Unit]) -> list[Outcome]:
+def _written(numbers: Sequence[int], units: Sequence[Unit]) -> Iterator[Applied]:
+    """The outcomes from the new heads of the agents, and the versions of the documents after them."""
     counts = _counts(units)
-    following = {agent: head - counts[agent] + 1 for agent, head in zip(sorted(counts), heads, strict=True)}
-    outcomes: list[Outcome] = []
+    following = {
+        agent: head - counts[agent] + 1 for agent, head in zip(sorted(counts), numbers, strict=False)
+    }
+    versions_from = len(counts)
     for unit in units:
         first = following[unit.agent or ""]
-        following[unit.agent or ""] = first + len(unit.appends)
-        outcomes.append(Applied(tuple(range(first, first + len(unit.appends)))))
-    return outcomes
+        following[unit.agent or ""] = after = first + len(unit.appends)
+        versions = numbers[versions_from : versions_from + len(unit.puts)]
+        versions_from += len(unit.puts)
+        yield Applied(tuple(range(first, after)), tuple(versions))
 
 
 def _given_ids(units: Sequence[Unit]) -> tuple[list[int], list[int]]:

@@ -1,26 +1,33 @@
-"""Connections: one pool for reads and writes, without a reset round trip, and single ones."""
+"""Connections: a pool for reads and writes, without a reset round trip, and single ones."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import socket
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar
 
 import asyncpg
 
 from oacp_storage_core import StorageConfigError
 from oacp_storage_engine import NotApplied
-from oacp_storage_engine.background import start_task
 from oacp_storage_postgres.dropping import drop, keep_untouched
 from oacp_storage_postgres.errors import DRIVER_ERRORS, POOLER, connecting, executing, is_read_only
+from oacp_storage_postgres.pool import Pool
+from oacp_storage_postgres.uninterrupted import uninterrupted
+
+T = TypeVar("T")
 
 _IDLE_SECONDS = 60.0
-_KEPT_FOR_WRITES = 3  # one for each lane, and one for deletions
 _CLOSE_SECONDS = 5.0
+_LONGER = 1.0  # seconds that the server goes on with a statement after its caller has given it up
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, times
+_READ_SHARE = (
+    0.9  # of the time of a call, for a read to wait for a connection: so that it can tell what it waited for
+)
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
@@ -35,13 +42,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no
 
 
 class Connections:
-    """The connections of one engine: at most ``size`` in the pool. ``settings`` are those of asyncpg's ``connect``.
+    """The connections of one engine: ``kept`` in the pool, ``extra`` more under load, of which those that were idle for
+    ``idle_seconds`` are closed. ``settings`` are those of asyncpg's ``connect``, ``place`` is where they lead, as it
+    may be shown.
 
-    Reads never take the last few of them, so that writes do not wait behind reads.
-
-    ``place`` is where they lead, as it may be shown. One that was idle for ``idle_seconds`` is closed. Behind a pooler
-    in transaction mode (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only
-    that keeps its parts on one server connection.
+    The server ends a statement that goes on for longer than ``timeout`` seconds, the time of a call, and a moment:
+    nobody waits for it any more, and its connection is not counted. Behind a pooler in transaction mode
+    (``pgbouncer``) no statement is kept prepared, and each is sent in a transaction, because only that keeps its parts
+    on one server connection.
     """
 
     def __init__(
@@ -49,79 +57,84 @@ class Connections:
         settings: dict[str, Any],
         *,
         place: str,
-        size: int,
+        kept: int,
+        extra: int,
+        timeout: float,
         pgbouncer: bool,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self._settings = {**settings, "connection_class": _Connection}
+        longest = f"{(timeout + _LONGER) * 1000:.0f}ms"
+        self._begin = f"BEGIN; SET LOCAL statement_timeout = '{longest}'" if pgbouncer else None
         if pgbouncer:
             self._settings["statement_cache_size"] = 0
+        elif "statement_timeout=" not in settings.get("dsn", ""):  # what is in it, asyncpg overrides
+            given = settings.get("server_settings", {})
+            self._settings["server_settings"] = {"statement_timeout": longest, **given}
         self._place = place
-        self._pgbouncer = pgbouncer
-        self._size = size
+        self._kept = kept
+        self._extra = extra
         self._idle_seconds = idle_seconds
-        self._pool: Any = None
-        self._readers = asyncio.Semaphore(max(size - _KEPT_FOR_WRITES, 1))
+        self.timeout = timeout
+        self._pool: Pool | None = None
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pid = os.getpid()
 
     async def open(self) -> None:
         """Make the pool, and its first connection at once, so that a wrong password is seen here."""
-        await self.make_pool()
+        self.make_pool()
         async with self.reading() as connection:
             behind = await connection.fetchval("SELECT pg_backend_pid()")
-            if behind != connection.get_server_pid() and not self._pgbouncer:
+            if behind != connection.get_server_pid() and self._begin is None:
                 raise StorageConfigError(POOLER)
 
-    async def make_pool(self) -> None:
+    def make_pool(self) -> None:
         """Make the pool without connecting."""
-        try:
-            self._pool = await asyncpg.create_pool(
-                **self._settings,
-                min_size=0,
-                max_size=self._size,
-                max_inactive_connection_lifetime=self._idle_seconds,
-                init=self._remember,
-                reset=_no_reset,
-            )
-        except (*DRIVER_ERRORS, ValueError) as exc:
-            raise connecting(exc, self._place) from None
+        self._pool = Pool(
+            self.connect,
+            kept=self._kept,
+            extra=self._extra,
+            idle_seconds=self._idle_seconds,
+            patience=self.timeout * _READ_SHARE,
+        )
 
     async def connect(self) -> Any:
         """A connection outside the pool; whoever asks closes it."""
         try:
-            connection = await _uninterrupted(asyncpg.connect(**self._settings), _terminate)
+            connection = await uninterrupted(
+                asyncpg.connect(**self._settings), _Connection.terminate, "oacp-storage connect"
+            )
         except (ValueError, asyncpg.ClientConfigurationError) as exc:
             raise connecting(exc, self._place) from None  # it may show a piece of the connection string
         except DRIVER_ERRORS as exc:
             raise connecting(exc, self._place) from exc
         self._made.add(connection)
+        _keep_alive(connection)
         return connection
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Any]:
+    def reading(self) -> Use:
         """A connection for reads; whatever fails in the block changed nothing."""
-        try:
-            async with (
-                self._readers,
-                self._acquired(None) as connection,
-                self._kept_together(connection),
-            ):
-                yield connection
-        except DRIVER_ERRORS as exc:
-            raise executing(exc, maybe_applied=False) from exc
+        return Use(self._present_pool(), self._begin, None)
 
-    @asynccontextmanager
-    async def writing(self, deadline: float) -> AsyncIterator[Any]:
-        """A connection for one write that is sent as a whole; a lost reply leaves the outcome unknown."""
+    async def write(self, deadline: float, statement: str, *arguments: Any) -> Any:
+        """The value that one statement returns, which writes and is sent as a whole; after a lost reply the outcome is
+        unknown.
+        """
+        if self._begin is None:
+            async with Use(self._present_pool(), None, deadline) as connection:
+                left = deadline - asyncio.get_running_loop().time()
+                return await connection.fetchval(statement, *arguments, timeout=left)
+        return await self.write_in_steps(
+            deadline, lambda connection: connection.fetchval(statement, *arguments)
+        )
+
+    async def write_in_steps(self, deadline: float, steps: Callable[[Any], Awaitable[T]]) -> T:
+        """What several statements give, which write in one transaction; else as ``write``."""
+        use = Use(self._present_pool(), self._begin or "BEGIN", deadline)
         try:
-            async with (
-                self._acquired(deadline) as connection,
-                asyncio.timeout_at(deadline),
-                self._kept_together(connection),
-            ):
-                yield connection
-        except DRIVER_ERRORS as exc:
+            async with asyncio.timeout_at(deadline), use as connection:
+                return await steps(connection)
+        except TimeoutError as exc:
             raise executing(exc, maybe_applied=True) from exc
 
     async def close(self) -> None:
@@ -132,7 +145,8 @@ class Connections:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await pool.close()
             except DRIVER_ERRORS:
-                pool.terminate()
+                for connection in list(self._made):
+                    connection.terminate()
 
     def abandon(self) -> None:
         """Drop all connections without awaiting anything."""
@@ -143,99 +157,79 @@ class Connections:
         for connection in list(self._made):
             drop(connection)
 
-    async def _remember(self, connection: Any) -> None:
-        self._made.add(connection)
-
-    @asynccontextmanager
-    async def _kept_together(self, connection: Any) -> AsyncIterator[None]:
-        if self._pgbouncer:
-            async with connection.transaction():
-                yield
-        else:
-            yield
-
-    @asynccontextmanager
-    async def _acquired(self, deadline: float | None) -> AsyncIterator[Any]:
-        pool = self._pool
-        if pool is None:
+    def _present_pool(self) -> Pool:
+        if self._pool is None:
             raise NotApplied("the connections were closed meanwhile")
-        connection = await self._acquire(pool, deadline)
-        sound = False
-        try:
-            yield connection
-            sound = True
-        except asyncpg.PostgresError as exc:
-            # An answer of the server; but one that is a standby now will not take the next write either.
-            sound = not is_read_only(exc)
-            raise
-        except (asyncio.CancelledError, GeneratorExit, *DRIVER_ERRORS):
-            raise
-        except Exception:
-            sound = True  # ours: what was sent is answered
-            raise
-        finally:
-            if not sound:
-                with contextlib.suppress(asyncpg.InterfaceError):  # the pool has given it up already
-                    connection.terminate()  # whatever it is in the middle of, nobody shall meet it again
-            await pool.release(connection, timeout=_CLOSE_SECONDS)
-
-    async def _acquire(self, pool: Any, deadline: float | None) -> Any:
-        full = pool.get_idle_size() == 0 and pool.get_size() >= pool.get_max_size()
-        try:
-            async with asyncio.timeout_at(deadline):
-                if pool.get_idle_size():
-                    return await pool.acquire()
-                return await _uninterrupted(pool.acquire(), pool.release)
-        except TimeoutError as exc:
-            if full:
-                raise NotApplied(
-                    f"all {self._size} connections were in use: raise pool_size or max_overflow"
-                ) from exc
-            raise connecting(exc, self._place) from exc
-        except (ValueError, asyncpg.ClientConfigurationError) as exc:
-            raise connecting(exc, self._place) from None  # it may show a piece of the connection string
-        except DRIVER_ERRORS as exc:
-            raise connecting(exc, self._place) from exc
+        return self._pool
 
 
-async def _uninterrupted(
-    making: Awaitable[Any], give_back: Callable[[Any], Coroutine[Any, Any, None]]
-) -> Any:
-    """Await the making of a connection. When the caller is cancelled it goes on, and what it makes is given back.
+class Use:
+    """One use of a connection, for ``async with``: a read without a ``deadline``, or a write until then.
 
-    asyncpg leaves an exception that nobody retrieves, which the loop complains about, when connecting is cancelled.
+    What the driver raises in the block becomes the engine's error. A connection of which nobody knows what it is in
+    the middle of is closed.
     """
-    made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    start_task(_make(making, made, give_back), "oacp-storage connect")
-    try:
-        return await made
-    except asyncio.CancelledError:
-        if not made.cancelled() and made.exception() is None:  # it was made in the very moment
-            start_task(give_back(made.result()), "oacp-storage give back a connection")
-        raise
+
+    __slots__ = ("_begin", "_connection", "_deadline", "_pool")
+
+    def __init__(self, pool: Pool, begin: str | None, deadline: float | None) -> None:
+        self._pool = pool
+        self._begin = begin
+        self._deadline = deadline
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Any:
+        reading = self._deadline is None
+        connection = self._pool.take(reading=reading)
+        if connection is None:
+            connection = await self._pool.wait(reading=reading, deadline=self._deadline)
+        self._connection = connection
+        if self._begin is not None:
+            try:
+                await connection.execute(self._begin)
+            except BaseException as exc:
+                self._end(exc)
+                if isinstance(exc, DRIVER_ERRORS):
+                    raise executing(exc, maybe_applied=False) from exc
+                raise
+        return connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        last = exc
+        if self._begin is not None and _is_answered(exc):
+            try:
+                await self._connection.execute("COMMIT" if exc is None else "ROLLBACK")
+            except BaseException as failure:  # noqa: BLE001 - raised below, where it matters
+                last = failure
+        self._end(last)
+        first = last if exc is None else exc
+        if isinstance(first, DRIVER_ERRORS):
+            raise executing(first, maybe_applied=self._deadline is not None) from first
+        if last is not None and last is not exc and not isinstance(last, DRIVER_ERRORS):
+            raise last
+
+    def _end(self, exc: BaseException | None) -> None:
+        if not _is_answered(exc):
+            self._connection.terminate()
+        self._pool.give_back(self._connection, reading=self._deadline is None)
 
 
-async def _make(
-    making: Awaitable[Any], made: asyncio.Future[Any], give_back: Callable[[Any], Coroutine[Any, Any, None]]
-) -> None:
-    try:
-        connection = await making
-    except Exception as exc:  # noqa: BLE001 - whoever awaits it gets it
-        if not made.done():
-            made.set_exception(exc)
-        return
-    except asyncio.CancelledError:
-        made.cancel()
-        raise
-    if made.done():
-        await give_back(connection)
-    else:
-        made.set_result(connection)
+def _is_answered(exc: BaseException | None) -> bool:
+    """Whether nothing is under way on the connection after this, so that another use can have it."""
+    if isinstance(exc, asyncpg.PostgresError):
+        return not is_read_only(
+            exc
+        )  # the server has become a standby, and will not take the next write either
+    return exc is None or (isinstance(exc, Exception) and not isinstance(exc, DRIVER_ERRORS))
 
 
-async def _terminate(connection: Any) -> None:
-    connection.terminate()
-
-
-async def _no_reset(connection: Any) -> None:
-    """Connections are used for whole transactions only and hold no state worth a round trip."""
+def _keep_alive(connection: Any) -> None:
+    """Have the system notice when the way to the server is lost, and firewalls that the connection is in use."""
+    used = connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no public way
+    if used is not None and used.family in {socket.AF_INET, socket.AF_INET6}:
+        used.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                used.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

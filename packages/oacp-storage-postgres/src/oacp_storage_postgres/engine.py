@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
 
-from oacp_storage_core import Damage, Durability, RetentionPick, StorageError
+from oacp_storage_core import Damage, Durability, RetentionPick
 from oacp_storage_engine import (
     Doc,
     DocKind,
@@ -23,16 +22,30 @@ from oacp_storage_engine import (
     Unit,
 )
 from oacp_storage_postgres import statements as sql
-from oacp_storage_postgres.commits import append_arguments, group_arguments, is_plain, numbers_of, outcomes_of
+from oacp_storage_postgres.commits import (
+    COPIED,
+    copied_rows,
+    group_arguments,
+    is_plain,
+    numbers_of,
+    outcomes_of,
+    write_arguments,
+)
 from oacp_storage_postgres.connections import Connections
+from oacp_storage_postgres.document_reads import DocumentReads
 from oacp_storage_postgres.errors import AppliedBefore, MissingPartition
 from oacp_storage_postgres.notifications import Notifications
+from oacp_storage_postgres.prefixes import after_prefix
 from oacp_storage_postgres.pushdown import conditions
+from oacp_storage_postgres.replica import Replica, ReplicaAwayError
 from oacp_storage_postgres.schema import SCHEMA_VERSION, prepare
 from oacp_storage_postgres.staleness import stale_reads_allowed
 from oacp_storage_postgres.upkeep import Upkeep
 
+T = TypeVar("T")
+
 _NO_BOUND = 2**63 - 1
+_COPIED_FROM = 500  # interactions in a group: fewer are not worth the round trips of a COPY
 _ERASE_STEP = 10_000
 _ERASE_SECONDS = 60.0
 
@@ -45,7 +58,7 @@ class PostgresEngine(Engine):
     def __init__(
         self,
         connections: Connections,
-        replica: Connections | None,
+        replica: Replica | None,
         namespace: str,
         *,
         json_indexing: bool,
@@ -58,17 +71,21 @@ class PostgresEngine(Engine):
         self._json_indexing = json_indexing
         self._partition = partition
         self._partitioned = partition
+        self._document_reads = DocumentReads(connections, namespace)
         self._notifications = Notifications(connections, namespace, listen=listen)
         self._upkeep: Upkeep | None = None
 
     async def open(self) -> Info:
         await self._connections.open()
         if self._replica is not None:
-            await self._replica.make_pool()
+            self._replica.open()
         self._upkeep = Upkeep(self._connections)
         async with self._connections.reading() as connection:
             await prepare(connection, json_indexing=self._json_indexing, partition=self._partition)
             self._partitioned = await connection.fetchval(sql.IS_PARTITIONED)
+            if await connection.fetchval(sql.IS_READ_ONLY):  # a standby, say: it can be read
+                return await self.inspect()
+            await self._upkeep.do_on(connection)
             pending = await connection.fetch(sql.PENDING_ERASURES, self._namespace)
         for row in pending:
             deadline = asyncio.get_running_loop().time() + _ERASE_SECONDS
@@ -94,7 +111,10 @@ class PostgresEngine(Engine):
         stored: list[int] = []
         if is_plain(units):
             with contextlib.suppress(AppliedBefore):  # the other function reads the receipt
-                stored = await self._write(deadline, sql.APPEND_GROUP, attempt, *append_arguments(units))
+                if sum([len(unit.appends) for unit in units]) >= _COPIED_FROM:
+                    stored = await self._copy(deadline, attempt, units)
+                else:
+                    stored = await self._write(deadline, sql.WRITE_GROUP, attempt, *write_arguments(units))
         if not stored:
             stored = await self._write(deadline, sql.COMMIT_GROUP, attempt, *group_arguments(units))
         self._notifications.announce({unit.agent for unit in units if unit.agent and unit.appends})
@@ -114,10 +134,9 @@ class PostgresEngine(Engine):
         filtering, arguments = conditions(hint, 7, indexed=self._json_indexing)
         statement = sql.read_log(reverse=reverse, conditions=filtering)
         bound = _NO_BOUND if high is None else high
-        async with self._reading() as connection:
-            rows = await connection.fetch(
-                statement, agent, self._namespace, low, bound, limit, max_bytes, *arguments
-            )
+        rows = await self._read(
+            statement, agent, self._namespace, low, bound, limit, max_bytes, *arguments, stale=True
+        )
         if not rows:
             return Page([], 0)
         head: int = rows[0]["head"]
@@ -128,42 +147,38 @@ class PostgresEngine(Engine):
         return Page(records, head, records[-1].sequence if partial else None)
 
     async def find(self, agent: str, ids: Sequence[str]) -> list[Record]:
-        async with self._reading() as connection:
-            rows = await connection.fetch(sql.FIND, agent, self._namespace, list(ids))
+        rows = await self._read(sql.FIND, agent, self._namespace, list(ids), stale=True)
         return [_record(row) for row in rows]
 
     async def count(self, agent: str, low: int, high: int | None, hint: Hint | None) -> int | None:
         filtering, arguments = conditions(hint, 5, indexed=False)
         bound = _NO_BOUND if high is None else high
-        async with self._reading() as connection:
-            counted: int = await connection.fetchval(
-                sql.count_log(filtering), agent, self._namespace, low, bound, *arguments
-            )
-        return counted
+        statement = sql.count_log(filtering)
+        rows = await self._read(statement, agent, self._namespace, low, bound, *arguments, stale=True)
+        return int(rows[0][0])
 
     async def read_docs(self, agent: str | None, kind: DocKind, keys: Sequence[str]) -> list[Doc | None]:
-        async with self._connections.reading() as connection:  # what compare-and-set builds on
-            if agent is None:
-                rows = await connection.fetch(sql.READ_SYSTEM_STATE, self._namespace, list(keys))
-            else:
-                rows = await connection.fetch(sql.READ_DOCUMENTS, agent, self._namespace, kind, list(keys))
-        found = {row["key"]: _document(row) for row in rows}
-        return [found.get(key) for key in keys]
+        # Never stale: it is what compare-and-set builds on.
+        if agent is None:
+            rows = await self._read(sql.READ_SYSTEM_STATE, self._namespace, list(keys))
+            found = {row["key"]: row for row in rows}
+        else:
+            found = await self._document_reads.read(agent, kind, keys)
+        return [_document(found[key]) if key in found else None for key in keys]
 
     async def scan_docs(
         self, agent: str | None, kind: DocKind, *, prefix: str, after: str | None, limit: int
     ) -> list[Doc]:
-        bounds = prefix, after or "", limit
-        async with self._reading() as connection:
-            if agent is None:
-                rows = await connection.fetch(sql.SCAN_SYSTEM_STATE, self._namespace, *bounds)
-            else:
-                rows = await connection.fetch(sql.SCAN_DOCUMENTS, agent, self._namespace, kind, *bounds)
+        bounds = prefix, after_prefix(prefix), after or "", limit
+        if agent is None:
+            rows = await self._read(sql.SCAN_SYSTEM_STATE, self._namespace, *bounds, stale=True)
+        else:
+            rows = await self._read(sql.SCAN_DOCUMENTS, agent, self._namespace, kind, *bounds, stale=True)
         return [_document(row) for row in rows]
 
     async def scan_agents(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
-        async with self._reading() as connection:
-            rows = await connection.fetch(sql.SCAN_AGENTS, self._namespace, prefix, after or "", limit)
+        bounds = prefix, after_prefix(prefix), after or "", limit
+        rows = await self._read(sql.SCAN_AGENTS, self._namespace, *bounds, stale=True)
         return [row["agent_id"] for row in rows]
 
     async def trim(
@@ -238,32 +253,51 @@ class PostgresEngine(Engine):
                 key,
             )
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Any]:
-        """A connection for a read that may be stale if the caller allowed it."""
-        async with contextlib.AsyncExitStack() as stack:
-            connection = None
-            if self._replica is not None and stale_reads_allowed():
-                with contextlib.suppress(StorageError):  # it is away: the primary knows as much, and more
-                    connection = await stack.enter_async_context(self._replica.reading())
-            if connection is None:
-                connection = await stack.enter_async_context(self._connections.reading())
-            yield connection
+    async def _read(self, statement: str, *arguments: Any, stale: bool = False) -> list[Any]:
+        """The rows of a statement; where it may be ``stale`` and the caller allowed it, from the replica."""
+        if stale and self._replica is not None and stale_reads_allowed():
+            with contextlib.suppress(ReplicaAwayError):  # the primary knows as much, and more
+                return await self._replica.read(statement, *arguments)
+        async with self._connections.reading() as connection:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return rows
+
+    async def _copy(self, deadline: float, attempt: str, units: Sequence[Unit]) -> list[int]:
+        """As ``write_group``, but the interactions are streamed into the table, which many of them pay for."""
+
+        async def steps(connection: Any) -> list[int]:
+            arguments = write_arguments(units, copying=True)
+            stored = numbers_of(
+                await connection.fetchval(
+                    sql.WRITE_GROUP, SCHEMA_VERSION, self._namespace, attempt, *arguments
+                )
+            )
+            if stored:
+                await connection.copy_records_to_table(
+                    "interactions",
+                    schema_name="oacp",
+                    columns=COPIED,
+                    records=copied_rows(self._namespace, units, stored),
+                )
+            return stored
+
+        return await self._written(deadline, self._connections.write_in_steps(deadline, steps))
 
     async def _write(self, deadline: float, statement: str, *arguments: Any) -> list[int]:
         """Call one of the functions that write; each takes the schema version and the namespace first. [] is NULL."""
+        writing = self._connections.write(deadline, statement, SCHEMA_VERSION, self._namespace, *arguments)
+        return numbers_of(await self._written(deadline, writing))
+
+    async def _written(self, deadline: float, writing: Awaitable[T]) -> T:
+        """What the writing returns; upkeep is begun after it when that is due, and what it lacks is made."""
         try:
-            async with self._connections.writing(deadline) as connection:
-                stored: str | None = await connection.fetchval(
-                    statement, SCHEMA_VERSION, self._namespace, *arguments
-                )
+            stored = await writing
         except MissingPartition:
-            async with self._connections.writing(deadline) as connection:
-                await connection.execute(sql.CREATE_PARTITIONS)
+            await self._connections.write(deadline, sql.CREATE_PARTITIONS)
             raise
         if self._upkeep is not None:
             self._upkeep.do_if_due()
-        return numbers_of(stored)
+        return stored
 
 
 def _record(row: Any) -> Record:

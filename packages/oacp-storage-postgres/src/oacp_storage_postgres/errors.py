@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import ssl
 
 import asyncpg
@@ -13,6 +15,7 @@ from oacp_storage_core import (
     StorageConnectionError,
     StorageError,
 )
+from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_engine import NotApplied, Rejected, Unknown
 
 DRIVER_ERRORS = (
@@ -27,6 +30,18 @@ DRIVER_ERRORS = (
 POOLER = (
     "the connection goes through a pooler such as PgBouncer: set pgbouncer=True, so that no prepared statements are "
     "kept and nothing relies on one connection (or connect to the server itself)"
+)
+
+
+OUR_SETTINGS = ("statement_timeout", "application_name")
+DRIVER_OPTIONS = (
+    "dbname", "gsslib", "krbsrvname", "passfile", "service", "servicefile", "ssl_max_protocol_version",
+    "ssl_min_protocol_version", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword",
+    "sslrootcert", "target_session_attrs",
+)  # fmt: skip
+"""What asyncpg takes from the query of a URL, besides what are options of ours; all else is a setting of the server."""
+_UNKNOWN_SETTING = re.compile(
+    r'(?:unrecognized configuration|unsupported startup) parameter:? "?(?P<name>[\w.-]+)"?'
 )
 
 
@@ -72,6 +87,8 @@ def connecting(exc: BaseException, place: str) -> StorageError:
         return NotApplied(f"{where} has no connection left: raise max_connections, or lower pool_size")
     if state == "57P03":
         return NotApplied(f"{where} is starting or stopping")
+    if isinstance(exc, asyncpg.PostgresError) and (unknown := _UNKNOWN_SETTING.search(str(exc))):
+        return _unknown_setting(unknown["name"], where)
     if isinstance(exc, asyncpg.PostgresError) and state not in _LOST:
         return StorageConnectionError(f"{where} refuses the connection: {exc}")
     if isinstance(exc, asyncpg.ClientConfigurationError) or type(exc) is ValueError:
@@ -91,6 +108,24 @@ def connecting(exc: BaseException, place: str) -> StorageError:
         return NotApplied(f"{where} does not answer: check host and port, and that it runs")
     return NotApplied(
         f"{where} cannot be reached ({type(exc).__name__}): check host and port, and that it runs"
+    )
+
+
+def _unknown_setting(name: str, where: str) -> StorageError:
+    """The error for a setting that the server, or the pooler before it, does not take."""
+    from oacp_storage_postgres.storage import (
+        PostgreSQLStorage,
+    )  # whose options are meant; it imports us only at work
+
+    if name in OUR_SETTINGS:
+        return StorageConfigError(POOLER)
+    options = [
+        name for name in inspect.signature(PostgreSQLStorage).parameters if name != "connection_string"
+    ]
+    return StorageConfigError(
+        f"{where} knows no setting {name!r}, nor is it an option of PostgreSQLStorage or asyncpg"
+        f"{did_you_mean(name, [*options, *DRIVER_OPTIONS])}; the options are {', '.join(sorted(options))}, "
+        f"and asyncpg's in a URL {', '.join(DRIVER_OPTIONS)}"
     )
 
 

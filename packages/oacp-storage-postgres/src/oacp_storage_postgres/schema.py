@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.resources import files
 from typing import Any
 
-from oacp_storage_core import StorageConfigError
+from oacp_storage_core import StorageConfigError, StorageError
 from oacp_storage_engine import pending_upgrades
 from oacp_storage_postgres import statements as sql
 
@@ -14,7 +15,7 @@ SCHEMA_VERSION = 1
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
         "tables.sql",
-        "append_group.sql",
+        "write_group.sql",
         "commit_group.sql",
         "deletions.sql",
         "partitions.sql",
@@ -42,7 +43,7 @@ async def prepare(connection: Any, *, json_indexing: bool, partition: bool) -> N
     _check_encoding(connection.get_settings().server_encoding)
     found = await _version(connection)
     if pending_upgrades("the database", found, SCHEMA_VERSION, _STEPS):
-        async with connection.transaction():
+        async with _together(connection):
             await connection.execute(sql.LOCK_SCHEMA)
             await connection.execute(sql.LOCK_UPGRADES)
             found = await _version(connection)
@@ -50,17 +51,25 @@ async def prepare(connection: Any, *, json_indexing: bool, partition: bool) -> N
                 for name in names:
                     await connection.execute(statements_of(name))
     if partition and not await connection.fetchval(sql.IS_PARTITIONED):
-        if await connection.fetchval("SELECT EXISTS (SELECT FROM oacp.interactions)"):
-            raise StorageConfigError(
-                "partition_by_date=True, but the store is filled and not partitioned: run "
-                "`python -m oacp_storage_postgres partition URL` once, as its owner"
-            )
+        await _refuse_if_filled(
+            connection, "partition_by_date=True, but the store", "not partitioned", "partition"
+        )
         await make_partitioned(connection)
-    if await connection.fetchval(sql.IS_PARTITIONED):
-        await connection.execute(sql.CREATE_PARTITIONS)
-    if json_indexing:
-        await make_projection_index(connection)
-    await connection.execute(sql.DROP_OLD_RECEIPTS)
+    if json_indexing and not await connection.fetchval(sql.PROJECTION_INDEX_IS_VALID):
+        await _refuse_if_filled(
+            connection, "enable_json_indexing=True, but the store", "has no index", "index"
+        )
+        async with _together(connection):
+            await connection.execute(sql.LOCK_SCHEMA)
+            await connection.execute(sql.CREATE_PROJECTION_INDEX)
+
+
+async def _refuse_if_filled(connection: Any, what: str, lacks: str, command: str) -> None:
+    """What would keep writers waiting for long is not done by the way."""
+    if await connection.fetchval(sql.IS_FILLED):
+        raise StorageConfigError(
+            f"{what} is filled and {lacks}: run `python -m oacp_storage_postgres {command} URL` once, as its owner"
+        )
 
 
 def _check_encoding(encoding: str) -> None:
@@ -73,21 +82,40 @@ def _check_encoding(encoding: str) -> None:
 
 async def make_partitioned(connection: Any) -> None:
     """Turn the interactions table into one partitioned by month; what it holds is the first partition."""
-    async with connection.transaction():
+    async with _together(connection):
         await connection.execute(sql.LOCK_SCHEMA)
         if not await connection.fetchval(sql.IS_PARTITIONED):
             await connection.execute(statements_of("make_partitioned.sql"))
             await connection.execute(statements_of("views.sql"))  # replaced, not dropped: their grants stay
             await connection.execute(statements_of("first_partition.sql"))
-            await connection.execute(sql.CREATE_PARTITIONS)
+        await connection.execute(sql.CREATE_PARTITIONS)
 
 
 async def make_projection_index(connection: Any) -> None:
-    """Create the index that ``where=`` uses, if it is missing; writers wait for it."""
-    if not await connection.fetchval(sql.PROJECTION_INDEX_EXISTS):
-        async with connection.transaction():
+    """Create the index that ``where=`` uses, if it is missing; in a partitioned store writers wait for it.
+
+    One of which the making was interrupted is made anew. Raises ``StorageError`` while somebody else makes it.
+    """
+    if await connection.fetchval(sql.PROJECTION_INDEX_IS_VALID):
+        return
+    if await connection.fetchval(sql.IS_PARTITIONED):
+        async with _together(connection):
             await connection.execute(sql.LOCK_SCHEMA)
             await connection.execute(sql.CREATE_PROJECTION_INDEX)
+        return
+    if not await connection.fetchval(sql.TRY_LOCK_INDEX):  # kept until the connection is closed
+        raise StorageError("somebody else is making the index: wait until that is done")
+    if await connection.fetchval(sql.PROJECTION_INDEX_IS_VALID) is False:
+        await connection.execute(sql.DROP_PROJECTION_INDEX)
+    await connection.execute(sql.CREATE_PROJECTION_INDEX_BESIDE_WRITERS)
+
+
+def _together(connection: Any) -> AbstractAsyncContextManager[Any]:
+    """A transaction for what stands in the block; behind a pooler it is in one already."""
+    if connection.is_in_transaction():
+        return nullcontext()
+    transaction: AbstractAsyncContextManager[Any] = connection.transaction()
+    return transaction
 
 
 async def _version(connection: Any) -> int:

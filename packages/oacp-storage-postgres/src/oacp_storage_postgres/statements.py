@@ -17,8 +17,10 @@ def _call(function: str, types: str) -> str:
 
 
 _HEAD = "integer text text"  # schema version, namespace, attempt
-APPEND_GROUP = _call(
-    "append_group", f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[]"
+WRITE_GROUP = _call(
+    "write_group",
+    f"{_HEAD} text[] bigint[] integer[] bigint[] text[] bigint[] bigint[] integer[] text[] "
+    "integer[] text[] text[] bigint[] bigint[] bigint[] text[]",
 )
 COMMIT_GROUP = _call(
     "commit_group",
@@ -49,11 +51,23 @@ SCHEMA_EXISTS = _RELATION_EXISTS.format("meta")
 LOCK_SCHEMA = "SELECT pg_advisory_xact_lock(hashtextextended('oacp schema', 0))"
 # Waits for the writes that are under way, and keeps off new ones, which then see the new mark; see oacp.begin_write.
 LOCK_UPGRADES = "SELECT pg_advisory_xact_lock(1868653424, 256)"
-CREATE_PROJECTION_INDEX = """
-CREATE INDEX IF NOT EXISTS interactions_projection ON oacp.interactions
+_CREATE_PROJECTION_INDEX = """
+CREATE INDEX {} IF NOT EXISTS interactions_projection ON oacp.interactions
 USING gin (oacp.projection(body) jsonb_path_ops)
 """
-PROJECTION_INDEX_EXISTS = _RELATION_EXISTS.format("interactions_projection")
+CREATE_PROJECTION_INDEX = _CREATE_PROJECTION_INDEX.format("")
+CREATE_PROJECTION_INDEX_BESIDE_WRITERS = _CREATE_PROJECTION_INDEX.format("CONCURRENTLY")
+# False is one of which the making was interrupted: writers keep it up to date, but no query may use it.
+PROJECTION_INDEX_IS_VALID = """
+SELECT i.indisvalid
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'oacp' AND c.relname = 'interactions_projection'
+"""
+DROP_PROJECTION_INDEX = "DROP INDEX CONCURRENTLY IF EXISTS oacp.interactions_projection"
+# Does not wait: the making of an index waits for the snapshots of whoever would.
+TRY_LOCK_INDEX = "SELECT pg_try_advisory_lock(hashtextextended('oacp index', 0))"
+IS_FILLED = "SELECT EXISTS (SELECT FROM oacp.interactions)"
+IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 _LOG = """
 SELECT a.head, p.sequence, p.id, p.at_us, p.crc, p.body, p.size
@@ -101,23 +115,34 @@ SELECT d.key, d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.doc
     ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
 WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key = ANY ($4::text[])
 """
+# One row for each of the agents, kinds and keys, in their order. A subquery with LIMIT is evaluated for one row after
+# the other, by the keys of the tables, whatever number of rows the planner expects.
+READ_SEVERAL_DOCUMENTS = """
+SELECT w.key, f.version, f.at_us, f.body, f.crc
+FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS w (agent_id, kind, key, i) LEFT JOIN LATERAL (
+    SELECT d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.documents d
+        ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
+    WHERE a.agent_id = w.agent_id AND a.namespace = $1 AND d.kind = w.kind AND d.key = w.key LIMIT 1
+) f ON true
+ORDER BY w.i
+"""
 READ_SYSTEM_STATE = """
 SELECT key, version, at_us, body, crc FROM oacp.system_state WHERE namespace = $1 AND key = ANY ($2::text[])
 """
 SCAN_DOCUMENTS = """
 SELECT d.key, d.version, d.at_us, d.body, d.crc FROM oacp.agents a JOIN oacp.documents d
     ON d.agent_id = a.agent_id AND d.namespace = a.namespace AND d.incarnation = a.incarnation
-WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key >= $4 AND d.key > $5
-    AND starts_with(d.key, $4)
-ORDER BY d.key LIMIT $6
+WHERE a.agent_id = $1 AND a.namespace = $2 AND d.kind = $3 AND d.key >= $4 AND d.key < $5
+    AND d.key > $6
+ORDER BY d.key LIMIT $7
 """
 SCAN_SYSTEM_STATE = """
 SELECT key, version, at_us, body, crc FROM oacp.system_state
-WHERE namespace = $1 AND key >= $2 AND key > $3 AND starts_with(key, $2) ORDER BY key LIMIT $4
+WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 ORDER BY key LIMIT $5
 """
 SCAN_AGENTS = """
 SELECT agent_id FROM oacp.agents
-WHERE namespace = $1 AND agent_id >= $2 AND agent_id > $3 AND starts_with(agent_id, $2) ORDER BY agent_id LIMIT $4
+WHERE namespace = $1 AND agent_id >= $2 AND agent_id < $3 AND agent_id > $4 ORDER BY agent_id LIMIT $5
 """
 
 # The same criteria as those of oacp.trim_step: namespace, agents, ids, before, keep last.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ssl as tls
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, redact_url
+from oacp_storage_core import (
+    ALL_CAPABILITIES,
+    Capability,
+    StorageConfigError,
+    redact_url,
+    typed_options,
+)
 from oacp_storage_engine import EngineStorage
 from oacp_storage_postgres.dsn import PARTS, dsn_settings, with_parts
 from oacp_storage_postgres.staleness import FreshIterator, reads_freshly
 
 if TYPE_CHECKING:
-    import ssl as tls
     from collections.abc import AsyncIterator
 
     from oacp_storage_core import Damage, Interaction
     from oacp_storage_engine import Engine
 
-_SWITCHES = {"true": True, "false": False}  # what ssl is in a URL
-
+MISSING_DRIVER = "the driver of PostgreSQL, asyncpg, is not installed: pip install oacp-storage-postgres"
 _LONGEST_SECONDS = 540.0  # less than receipts are kept: see DROP_OLD_RECEIPTS
 
 
@@ -30,20 +35,24 @@ class PostgreSQLStorage(EngineStorage):
       the primary is taken. What stands in its query is the driver's, for example ``?sslmode=verify-full``.
     - ``host``, ``port``, ``database``, ``user``, ``password``: instead of a connection string. What is not given comes
       from the usual PG* environment variables.
-    - ``pool_size``, ``max_overflow``: up to so many connections together are opened as they are needed, and closed when
-      they were idle for a minute. Calls that find all of them in use wait until their ``timeout``.
-    - ``enable_json_indexing``: keep a GIN index over the interactions that ``where=`` uses.
+    - ``pool_size``, ``max_overflow``: up to so many connections together are opened as they are needed. Those beyond
+      ``pool_size`` are closed when they were idle for a minute. Calls that find all of them in use wait until their
+      ``timeout``; reads leave the last three to writes, or in a small pool all but one.
+    - ``enable_json_indexing``: keep a GIN index over the interactions that ``where=`` uses. A filled store gets it by a
+      command first; see the README.
     - ``partition_by_date``: keep the interactions in partitions by the month of their commit.
     - ``pgbouncer``: go through a pooler in transaction mode; watching then polls.
     - ``read_connection_string``: a replica, for the reads inside ``with stale_reads():``.
     - ``ssl``: ``True``, a mode such as ``"verify-full"``, or an ``ssl.SSLContext``.
     - ``application_name``: as shown in ``pg_stat_activity``.
     - ``connect_timeout``: seconds for making one connection.
-    - ``namespace``, ``coerce``, ``timeout``: as in ``EngineStorage``.
+    - ``namespace``, ``coerce``, ``timeout``: as in ``EngineStorage``. A moment after ``timeout`` the server ends a
+      statement that still goes on (``statement_timeout``), unless the connection string says otherwise.
     """
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
 
+    @typed_options
     def __init__(
         self,
         connection_string: str | None = None,
@@ -82,7 +91,7 @@ class PostgreSQLStorage(EngineStorage):
                 "sent again from happening twice is remembered for ten minutes"
             )
         common = {
-            "ssl": _SWITCHES.get(ssl.lower(), ssl) if isinstance(ssl, str) else ssl,
+            "ssl": ssl,
             "timeout": connect_timeout,
             "server_settings": {"application_name": application_name},
         }
@@ -96,11 +105,17 @@ class PostgreSQLStorage(EngineStorage):
         )
         self._place = redact_url(connection_string) if connection_string else _shown(given)
         self._engine_options: dict[str, Any] = {
-            "size": pool_size + max_overflow,
             "json_indexing": enable_json_indexing,
             "partition": partition_by_date,
+            "listen": not pgbouncer,
+        }
+        self._pool_options: dict[str, Any] = {
+            "kept": pool_size,
+            "extra": max_overflow,
+            "timeout": timeout,
             "pgbouncer": pgbouncer,
         }
+        self._timeout = timeout
         super().__init__(namespace=namespace, coerce=coerce, timeout=timeout)
 
     @classmethod
@@ -127,23 +142,25 @@ class PostgreSQLStorage(EngineStorage):
         return FreshIterator(super().watch_interactions(agent_id, after=after))
 
     def _make_engine(self) -> Engine:
+        try:
+            import asyncpg  # noqa: F401 - whether it is there, before ours are asked for
+        except ModuleNotFoundError as exc:
+            raise StorageConfigError(MISSING_DRIVER) from exc
         from oacp_storage_postgres.connections import Connections
         from oacp_storage_postgres.engine import PostgresEngine
+        from oacp_storage_postgres.replica import Replica
 
-        pgbouncer, size = self._engine_options["pgbouncer"], self._engine_options["size"]
         replica = None
         if self._replica_settings is not None:
-            replica = Connections(
-                self._replica_settings, place="read_connection_string", size=size, pgbouncer=pgbouncer
+            connections = Connections(
+                self._replica_settings, place="read_connection_string", **self._pool_options
             )
-        connections = Connections(self._settings, place=self._place, size=size, pgbouncer=pgbouncer)
+            replica = Replica(connections, self._timeout)
         return PostgresEngine(
-            connections,
+            Connections(self._settings, place=self._place, **self._pool_options),
             replica,
             self.namespace,
-            json_indexing=self._engine_options["json_indexing"],
-            partition=self._engine_options["partition"],
-            listen=not pgbouncer,
+            **self._engine_options,
         )
 
 

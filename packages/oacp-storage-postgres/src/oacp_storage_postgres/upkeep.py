@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from oacp_storage_core import StorageError
 from oacp_storage_engine.background import start_task
@@ -35,11 +36,15 @@ class Upkeep:
         """Do it now."""
         try:
             async with asyncio.timeout(_LONGEST_SECONDS), self._connections.reading() as connection:
-                await connection.execute(sql.DROP_OLD_RECEIPTS)
-                if await connection.fetchval(sql.IS_PARTITIONED):
-                    await connection.execute(sql.CREATE_PARTITIONS)
+                await self.do_on(connection)
         except (TimeoutError, StorageError) as exc:
             _log.warning("upkeep of the store is put off: %s", exc)
+
+    async def do_on(self, connection: Any) -> None:
+        """Do it now, on this connection."""
+        if await connection.fetchval(sql.IS_PARTITIONED):
+            await connection.execute(sql.CREATE_PARTITIONS)
+        await connection.execute(sql.DROP_OLD_RECEIPTS)
 
     async def close(self) -> None:
         """Stop, if it is under way."""
