@@ -43,7 +43,7 @@ _SPELLED = """
     appName authMechanism authMechanismProperties authSource compressors directConnection heartbeatFrequencyMS
     localThresholdMS maxIdleTimeMS replicaSet tlsAllowInvalidCertificates tlsAllowInvalidHostnames tlsCAFile
     tlsCertificateKeyFile tlsCertificateKeyFilePassword tlsCRLFile tlsInsecure
-""".split()
+"""
 """What a URL may name as it is spelled: our options, and of the driver's, which knows all in lower case, the usual."""
 
 _PASSWORD = "in a user name or password : is written %3A, / %2F, ? %3F, # %23, @ %40 and % %25"  # noqa: S105 - advice
@@ -117,7 +117,7 @@ def _check_known(key: str, shown: str) -> None:
     if known and key.lower() not in known:
         raise StorageConfigError(
             f"{shown}: neither oacp-storage nor MongoDB's driver knows {key!r}"
-            f"{did_you_mean(key, (*known, *_SPELLED))}"
+            f"{did_you_mean(key, (*known, *_SPELLED.split()))}"
         )
 
 

@@ -47,6 +47,7 @@ from oacp_storage_mongo.loading import load
 from oacp_storage_mongo.store import DURABLE, Changed, Store
 
 _LONGEST_PAUSE = 0.05
+_MOST_ROWS = 10_000  # that one transaction writes, unless one unit has more
 
 
 @dataclass
@@ -117,18 +118,19 @@ class Commits:
         repeated = group.unanswered > 0
         if not repeated:
             await self._append(group, sending)
-        judged = {i: unit for i, unit in enumerate(units) if i not in group.outcomes}
-        if judged:
-            outcomes = await commit_judged(
-                self._store,
-                self._heads,
-                group.attempt,
-                judged,
-                sending,
-                partial(group.statement, sending),
-                repeated=repeated,
-            )
-            group.outcomes.update(outcomes)
+        for receipt, part in _parts(group):
+            judged = {i: units[i] for i in part if i not in group.outcomes}
+            if judged:
+                outcomes = await commit_judged(
+                    self._store,
+                    self._heads,
+                    receipt,
+                    judged,
+                    sending,
+                    partial(group.statement, sending),
+                    repeated=repeated,
+                )
+                group.outcomes.update(outcomes)
 
     def _forget(self, units: Sequence[Unit]) -> None:
         for unit in units:
@@ -143,6 +145,7 @@ class Commits:
         loop = asyncio.get_running_loop()
         pause = 0.0
         while plain:
+            sending.look()
             heads = await self._heads_of([units[i].agent or "" for i in plain])
             plain = [i for i in plain if units[i].agent in heads]
             if not plain:
@@ -218,6 +221,23 @@ class Commits:
             return await self._store.refused(exc)
         except SchemaVersionError as refusal:
             return refusal
+
+
+def _parts(group: _Group) -> Iterator[tuple[str, list[int]]]:
+    """The units by their places, in transactions of bounded size, each with the name of its receipt.
+
+    They are the same for every sending of the group, whatever is known by then.
+    """
+    part: list[int] = []
+    rows = begun = 0
+    for i, unit in enumerate(group.units):
+        size = len(unit.appends) + len(unit.puts)
+        if part and rows + size > _MOST_ROWS:
+            yield f"{group.attempt}:{begun}", part
+            part, rows, begun = [], 0, i
+        part.append(i)
+        rows += size
+    yield f"{group.attempt}:{begun}", part
 
 
 def _is_plain(unit: Unit) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from oacp_storage_core import RetentionPick
+from oacp_storage_core import RetentionPick, StorageError
 from oacp_storage_engine import DocKind, Erased, NotApplied, Trimmed, Unknown
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.errors import DRIVER_ERRORS, INVALID_DOCUMENT, code_of, writing
@@ -110,14 +110,21 @@ class Deletions:
         finally:
             self._heads.forget(agent)
 
-    async def complete(self, deadline: float) -> None:
-        """Complete what other processes began to erase and did not end."""
+    async def complete(self, deadline: float) -> bool:
+        """Complete what other processes began to erase and did not end; whether there is more after the deadline.
+
+        What is erased is hidden already, so a failure is nobody's: the next opening goes on.
+        """
         store = self._store
-        pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
-        for agent in dict.fromkeys(one["agent_id"] for one in pending):
-            while (await self._remove(agent, _STEP)).more:
-                if asyncio.get_running_loop().time() > deadline:
-                    return
+        with suppress(StorageError):
+            pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
+            for agent in dict.fromkeys(one["agent_id"] for one in pending):
+                while (await self._remove(agent, _STEP)).more:
+                    if store.finishing.ending:
+                        return False
+                    if asyncio.get_running_loop().time() > deadline:
+                        return True
+        return False
 
     async def _erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
         if not begin:

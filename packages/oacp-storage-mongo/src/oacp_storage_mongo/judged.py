@@ -55,6 +55,7 @@ async def commit_judged(
 
     async def once() -> dict[int, Outcome]:
         nonlocal first
+        sending.look()
         loaded = await _load(store, heads, list(asked.values()), None if first else attempt, cached=first)
         first = False
         kept = {i: _outcome(*one) for i, *one in loaded.receipt or ()}
