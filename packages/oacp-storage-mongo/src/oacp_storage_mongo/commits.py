@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from bson.raw_bson import RawBSONDocument
 from pymongo import errors as driver
 
 from oacp_storage_core import OutcomeUnknownError, SchemaVersionError, StorageError
@@ -44,9 +45,12 @@ from oacp_storage_mongo.heads import Head, Heads
 from oacp_storage_mongo.judged import commit_judged
 from oacp_storage_mongo.layout import slot_of
 from oacp_storage_mongo.loading import load
-from oacp_storage_mongo.store import DURABLE, Changed, Store
+from oacp_storage_mongo.store import Changed, Store
 
 _LONGEST_PAUSE = 0.05
+_STATEMENT_BYTES = (
+    12 * 1024 * 1024
+)  # of documents in one statement, unless one is larger; MongoDB takes 16 MiB
 _MOST_ROWS = 10_000  # that one transaction writes, unless one unit has more
 
 
@@ -84,7 +88,6 @@ class Commits:
     def __init__(self, store: Store, heads: Heads) -> None:
         self._store = store
         self._heads = heads
-        self._interactions = store.interactions.with_options(write_concern=DURABLE)
         self._group = _Group()
 
     async def commit(self, attempt: str, units: Sequence[Unit], sending: Sending) -> list[Outcome]:
@@ -152,7 +155,7 @@ class Commits:
                 return
             written = await self._insert(group, plain, heads, sending)
             plain = plain[written:]
-            if plain:  # somebody else was faster
+            if plain:  # somebody else was faster, or it was too much for one statement
                 if loop.time() + pause >= sending.deadline:
                     raise NotApplied("other writers were faster all the time")
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, no secret
@@ -180,7 +183,9 @@ class Commits:
         units = group.units
         lasts = {agent: head.last for agent, head in heads.items()}
         slots: dict[str, bytes] = {}
-        documents, sequences = [], []
+        documents: list[RawBSONDocument] = []
+        sequences: list[int] = []
+        size = 0
         for i in plain:
             unit = units[i]
             agent = unit.agent or ""
@@ -188,13 +193,17 @@ class Commits:
             slot = slots.get(agent)
             if slot is None:
                 slot = slots[agent] = slot_of(self._store.namespace, agent)
+            document = record_document(self._store.namespace, agent, slot, sequence, unit.appends[0])
+            size += len(document.raw)
+            if documents and size > _STATEMENT_BYTES:
+                break
             sequences.append(sequence)
-            documents.append(record_document(self._store.namespace, agent, slot, sequence, unit.appends[0]))
+            documents.append(document)
         written = len(documents)
         refusal: driver.BulkWriteError | None = None
         with group.statement(sending):
             try:
-                await self._interactions.insert_many(documents, ordered=True)
+                await self._store.insert(documents)
             except driver.BulkWriteError as exc:
                 written, refusal = surely_written(exc), exc
             except DRIVER_ERRORS as exc:

@@ -266,12 +266,14 @@ class _Trim:
                 {"$match": condition},
                 {"$sort": {"sequence": 1}},
                 {"$limit": self._limit},
-                {"$project": {"_id": 1}},
+                {"$project": {"_id": 0, "sequence": 1}},  # which an index has, and the time too
             ],
             expected=self._limit,
         )
         if not found:
             return 0
+        slot = layout.slot_of(store.namespace, self._agent)
+        keys = [layout.record_key(slot, one["sequence"]) for one in found]
         head = await store.one_of(store.interactions, store.last_of(self._agent)) or {"top": 0}
 
         async def work(session: Any) -> int:
@@ -283,7 +285,7 @@ class _Trim:
             if not listed.matched_count:
                 raise Changed
             gone = await store.interactions.update_many(
-                {"_id": {"$in": [one["_id"] for one in found]}, "agent_id": self._agent},
+                {"_id": {"$in": keys}, "agent_id": self._agent},
                 _EMPTIED,
                 session=session,
             )
