@@ -1,4 +1,4 @@
-"""What one call sends: statements that the server takes, whatever is in them, and reads that read no more than needed."""
+"""What one call sends: statements that the server takes, whatever is in them, and reads of no more than is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from mongo_testing import name_of, whole_log
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_engine import NotApplied
-from oacp_storage_mongo import MongoStorage, inserting
+from oacp_storage_mongo import MongoStorage, commits, inserting
 from oacp_storage_mongo.store import Store
 
 DRIVERS = ("motor", "pymongo")
@@ -56,10 +56,24 @@ async def test_what_is_dense_as_json_is_not_too_large_for_one_statement(
     async with MongoStorage(oacp_mongo_server.url, namespace=name_of(request), driver=driver) as storage:
         await storage.store_interaction("ann", {"n": 0})
         with statements(monkeypatch) as sizes:
-            await asyncio.gather(*[storage.store_interaction("ann", DENSE) for _ in range(4)])
-            await storage.store_interactions("ann", [DENSE] * 4)
+            await asyncio.gather(*[storage.store_interaction("ann", DENSE) for _ in range(3)])
+            await storage.store_interactions("ann", [DENSE] * 3)
         assert max(size for _, size in sizes) < 16_000_000
-        assert await storage.get_interactions("ann") == [{"n": 0}, *[DENSE] * 8]
+        assert await storage.get_interactions("ann") == [{"n": 0}, *[DENSE] * 6]
+
+
+@pytest.mark.asyncio
+async def test_what_the_driver_finds_too_large_is_sent_in_halves(
+    oacp_mongo_server: MongoServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may take less than it does today."""
+    monkeypatch.setattr(commits, "_STATEMENT_BYTES", 10**9)
+    async with MongoStorage(oacp_mongo_server.url, namespace=name_of(request)) as storage:
+        await storage.store_interaction("ann", {"n": 0})
+        with statements(monkeypatch) as sizes:
+            await asyncio.gather(*[storage.store_interaction("ann", DENSE) for _ in range(3)])
+        assert [count for count, _ in sizes] == [3, 1, 2]
+        assert await storage.get_interactions("ann") == [{"n": 0}, *[DENSE] * 3]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

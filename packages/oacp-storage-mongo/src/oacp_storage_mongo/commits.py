@@ -48,9 +48,7 @@ from oacp_storage_mongo.loading import load
 from oacp_storage_mongo.store import Changed, Store
 
 _LONGEST_PAUSE = 0.05
-_STATEMENT_BYTES = (
-    12 * 1024 * 1024
-)  # of documents in one statement, unless one is larger; MongoDB takes 16 MiB
+_STATEMENT_BYTES = 12 * 1024 * 1024  # of documents, unless one is larger; MongoDB takes 16 MiB
 _MOST_ROWS = 10_000  # that one transaction writes, unless one unit has more
 
 
