@@ -304,7 +304,8 @@ async def test_an_opening_does_not_wait_for_all_that_is_to_be_erased(
     gate = Gate(remove, after=True)
 
     async def gated(*args: Any) -> Any:
-        return await (remove(*args) if steps.append(args) or len(steps) == 1 else gate(*args))
+        steps.append(args)
+        return await (remove(*args) if len(steps) == 1 else gate(*args))
 
     steps: list[Any] = []
     monkeypatch.setattr(deletions.Deletions, "_remove", gated)

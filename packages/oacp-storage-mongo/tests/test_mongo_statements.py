@@ -45,15 +45,11 @@ def statements(monkeypatch: pytest.MonkeyPatch, *, failing: int = 0) -> Iterator
         yield sizes
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
 async def test_what_is_dense_as_json_is_not_too_large_for_one_statement(
-    oacp_mongo_server: MongoServer,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    driver: Any,
+    oacp_mongo_server: MongoServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with MongoStorage(oacp_mongo_server.url, namespace=name_of(request), driver=driver) as storage:
+    async with MongoStorage(oacp_mongo_server.url, namespace=name_of(request)) as storage:
         await storage.store_interaction("ann", {"n": 0})
         with statements(monkeypatch) as sizes:
             await asyncio.gather(*[storage.store_interaction("ann", DENSE) for _ in range(3)])
