@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
@@ -15,9 +16,7 @@ from oacp_storage_mongo.layout import slot_of
 from oacp_storage_mongo.store import Store
 
 _STATEMENT_BYTES = 2 * 1024 * 1024  # of documents in one statement, unless one document is larger
-_AT_ONCE = (
-    64  # rows that are encoded before other tasks of the loop have a turn, the one that sends for example
-)
+_AT_ONCE = 64  # rows that are encoded before other tasks have a turn, the one that sends among them
 
 
 async def insert_rows(store: Store, rows: Sequence[Row], session: Any) -> None:
@@ -25,12 +24,15 @@ async def insert_rows(store: Store, rows: Sequence[Row], session: Any) -> None:
     under_way: asyncio.Task[None] | None = None
     waiting: list[RawBSONDocument] = []
     try:
-        async for documents in _encoded(store, rows):
-            if waiting:
-                if under_way is not None:
-                    await under_way
-                under_way = start_task(store.insert(waiting, session), "oacp-storage inserts into MongoDB")
-            waiting = documents
+        async with aclosing(_encoded(store, rows)) as statements:
+            async for documents in statements:
+                if waiting:
+                    if under_way is not None:
+                        await under_way
+                    under_way = start_task(
+                        store.insert(waiting, session), "oacp-storage inserts into MongoDB"
+                    )
+                waiting = documents
     finally:
         if under_way is not None:  # a statement is left to its end
             await asyncio.wait([under_way])
@@ -40,7 +42,7 @@ async def insert_rows(store: Store, rows: Sequence[Row], session: Any) -> None:
         await store.insert(waiting, session)
 
 
-async def _encoded(store: Store, rows: Sequence[Row]) -> AsyncIterator[list[RawBSONDocument]]:
+async def _encoded(store: Store, rows: Sequence[Row]) -> AsyncGenerator[list[RawBSONDocument], None]:
     """The documents for each statement."""
     slots: dict[str, bytes] = {}
     documents: list[RawBSONDocument] = []
