@@ -15,8 +15,8 @@ from oacp_storage_core import OutcomeUnknownError, StorageError
 
 
 def name_of(request: pytest.FixtureRequest) -> str:
-    """The test's name as a namespace or the name of a database."""
-    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:60]
+    """The test's name as a namespace or the name of a database; its end, where the parameters are."""
+    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-60:]
 
 
 async def until_stored(storage: Any, agent: str, n: int) -> None:

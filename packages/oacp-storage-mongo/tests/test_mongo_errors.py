@@ -6,6 +6,7 @@ import asyncio
 import gc
 import ssl
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,11 +200,18 @@ async def test_a_database_of_others_is_left_alone(
         (lambda: MongoStorage("mongodb://a/?readConcernLevel=local"), "what a majority has"),
         (lambda: MongoStorage("mongodb://a/?readPreference=secondary"), "go to the primary"),
         (lambda: MongoStorage("mongodb://a/?socketTimeoutMS=5"), "response_timeout"),
+        (lambda: MongoStorage("mongodb://a/?replicaSt=s3c"), "did you mean 'replicaSet'"),
+        (lambda: MongoStorage("mongodb+srv://a.example.com/?replicaSt=s3c"), "did you mean 'replicaSet'"),
+        (lambda: create_storage("mongodb://a/?pool_sise=3"), "did you mean 'pool_size'"),
+        (lambda: create_storage("mongodb://a", databse="x"), "did you mean 'database'"),
+        (lambda: MongoStorage("mongodb://a/?tlsCAFile=/nowhere"), "cannot be read: No such file"),
         (lambda: MongoStorage("mongodb://a/one", database="two"), "give one"),
         (lambda: MongoStorage(database="a b"), "no name of a MongoDB database"),
         (lambda: MongoStorage(pool_size=0), "pool_size"),
         (lambda: MongoStorage(response_timeout=0), "response_timeout"),
-        (lambda: MongoStorage(driver="other"), "'motor' or 'pymongo'"),  # type: ignore[arg-type]
+        (lambda: MongoStorage(pool_size="9"), "'pool_size' must be int"),  # type: ignore[arg-type]
+        (lambda: MongoStorage(coerce="no"), "'coerce' must be bool"),  # type: ignore[arg-type]
+        (lambda: MongoStorage(driver="other"), "'motor'"),  # type: ignore[arg-type]
         (lambda: MongoStorage.from_url("mongodb://a", mongo_url="mongodb://b"), "mongo_url"),
     ],
 )
@@ -227,3 +235,24 @@ async def test_what_only_the_driver_refuses_is_said_without_the_password(driver:
 
 def test_what_a_url_may_say_of_durability() -> None:
     MongoStorage("mongodb://a,b:1/x?replicaSet=rs0&w=majority&journal=true&readConcernLevel=majority")
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+def test_a_driver_that_is_not_installed_is_named_with_the_command(driver: str) -> None:
+    """In a process of its own, whose imports of that driver fail."""
+    program = f"""
+import asyncio, sys
+sys.modules[{driver!r}] = None
+from oacp_storage_core import StorageConfigError
+from oacp_storage_mongo import MongoStorage
+try:
+    asyncio.run(MongoStorage("mongodb://127.0.0.1:1", connect_timeout=0.1).open())
+except StorageConfigError as exc:
+    print(exc)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "pip install" in line

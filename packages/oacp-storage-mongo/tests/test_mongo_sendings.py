@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,8 @@ from mongo_testing import name_of, whole_log
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
 from oacp_storage_engine import Append, Applied, DocKind, NotApplied, Put, Unit, Unknown
-from oacp_storage_mongo import MongoStorage, commits, judged
+from oacp_storage_mongo import MongoStorage, commits, deletions, finishing, judged
+from oacp_storage_mongo import engine as engine_module
 from oacp_storage_mongo.engine import MongoEngine
 from oacp_storage_mongo.judged import commit_judged
 
@@ -147,6 +150,60 @@ async def test_a_transaction_whose_time_is_over_is_not_committed(
         assert await commit(engine, "1", [unit("ann", "one", "two")]) == [Applied((1, 2))]
 
 
+@pytest.mark.parametrize("clock", ["time", "monotonic"])
+@pytest.mark.asyncio
+async def test_after_a_long_sleep_a_log_is_looked_at_again(
+    oacp_mongo_server: MongoServer, namespace: str, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """The machine sleeps between looking at a log and sending what relies on that; one of two clocks tells."""
+    async with engine_at(oacp_mongo_server, namespace) as engine:
+        await commit(engine, "0", [unit("ann", "zero")])
+        heads_of = engine._commits._heads_of
+
+        async def asleep(*args: Any) -> Any:
+            heads = await heads_of(*args)
+            now = getattr(time, clock)
+            monkeypatch.setattr(
+                finishing, "time", SimpleNamespace(**vars(time) | {clock: lambda: now() + 3700})
+            )
+            return heads
+
+        with monkeypatch.context() as patched:
+            patched.setattr(engine._commits, "_heads_of", asleep)
+            with pytest.raises(NotApplied, match="slept"):
+                await commit(engine, "1", [unit("ann", "one")])
+            assert engine._commits._heads.get("ann") is None
+        assert await commit(engine, "1", [unit("ann", "one")]) == [Applied((2,))]
+
+
+@pytest.mark.asyncio
+async def test_a_group_of_many_rows_is_several_transactions(
+    oacp_mongo_server: MongoServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies of a few bytes: by these alone a group would have no bound. A part that fails leaves the others alone."""
+    sizes: list[int] = []
+    write = judged._Writing.write
+
+    async def counting(self: Any, session: Any) -> None:
+        sizes.append(len(self._plan.rows))
+        await write(self, session)
+        if len(sizes) == 2:
+            raise NotApplied("the server ended the transaction")
+
+    monkeypatch.setattr(judged._Writing, "write", counting)
+    units = [unit("ann", *[f"{n} {i}" for i in range(5_000)]) for n in range(3)] + [state("bob")]
+    async with engine_at(oacp_mongo_server, namespace) as engine:
+        with pytest.raises(Unknown):
+            await commit(engine, "1", units)
+        outcomes = await commit(engine, "1", units)
+        assert [len(outcome.sequences) for outcome in outcomes] == [5_000, 5_000, 5_000, 0]
+        page = await engine.read_log("ann", 0, None, reverse=False, limit=20_000, max_bytes=10**6)
+        assert [record.id for record in page.records] == [
+            append.id for one in units for append in one.appends
+        ]
+    assert sizes == [10_000, 5_000, 5_000]
+
+
 @pytest.mark.asyncio
 async def test_a_group_that_ended_when_nobody_waited_any_more_tells_the_same_again(
     oacp_mongo_server: MongoServer, namespace: str, monkeypatch: pytest.MonkeyPatch
@@ -221,6 +278,50 @@ async def test_a_deletion_that_is_begun_does_not_fail(
         assert not (
             await engine.erase(f"{namespace} 2", "ann", begin=False, limit=100, deadline=deadline)
         ).more
+
+
+@pytest.mark.asyncio
+async def test_an_opening_does_not_wait_for_all_that_is_to_be_erased(
+    oacp_mongo_server: MongoServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process died after it had hidden an agent: others go on erasing beside their work, and while it fails."""
+    async with engine_at(oacp_mongo_server, namespace) as engine:
+        await commit(engine, "0", [unit("ann", *map(str, range(50)))])
+        deadline = asyncio.get_running_loop().time() + 10
+        erased = await engine.erase(f"{namespace} 1", "ann", begin=True, limit=10, deadline=deadline)
+        assert (erased.interactions, erased.more) == (50, True)
+    monkeypatch.setattr(deletions, "_STEP", 10)
+    monkeypatch.setattr(engine_module, "_OPEN_SECONDS", 0.0)
+    remove = deletions.Deletions._remove
+
+    async def away(*_args: Any) -> None:
+        raise NotApplied("MongoDB cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deletions.Deletions, "_remove", away)
+        async with engine_at(oacp_mongo_server, namespace) as engine:
+            assert await left_of(engine, "ann") == 50
+    gate = Gate(remove, after=True)
+
+    async def gated(*args: Any) -> Any:
+        steps.append(args)
+        return await (remove(*args) if len(steps) == 1 else gate(*args))
+
+    steps: list[Any] = []
+    monkeypatch.setattr(deletions.Deletions, "_remove", gated)
+    async with engine_at(oacp_mongo_server, namespace) as engine:
+        assert await left_of(engine, "ann") in {40, 30}
+        assert await commit(engine, "2", [unit("bob", "zero")]) == [Applied((1,))]
+        gate.open.set()
+        while await left_of(engine, "ann"):
+            await asyncio.sleep(0.01)
+
+
+async def left_of(engine: MongoEngine, agent: str) -> int:
+    """How many interactions are there, hidden ones too."""
+    store = engine._store
+    found = await store.all_of(store.interactions, [{"$match": store.of_agent(agent)}, {"$count": "n"}])
+    return found[0]["n"] if found else 0
 
 
 @pytest.fixture(scope="module")

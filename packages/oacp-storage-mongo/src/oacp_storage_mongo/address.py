@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from pymongo import common
 from pymongo import errors as driver
 from pymongo.uri_parser import SCHEME, SRV_SCHEME, parse_uri
 
 from oacp_storage_core import StorageConfigError
+from oacp_storage_core.near_miss import did_you_mean
 from oacp_storage_core.urls import redact_url, split_url
 from oacp_storage_mongo.driver import DriverName
 
@@ -34,6 +37,14 @@ _OURS = {
     "waitqueuetimeoutms": "timeout",
 }
 """Keys of the query in place of which we have options."""
+
+_SPELLED = """
+    database driver pool_size connect_timeout response_timeout namespace coerce timeout
+    appName authMechanism authMechanismProperties authSource compressors directConnection heartbeatFrequencyMS
+    localThresholdMS maxIdleTimeMS replicaSet tlsAllowInvalidCertificates tlsAllowInvalidHostnames tlsCAFile
+    tlsCertificateKeyFile tlsCertificateKeyFilePassword tlsCRLFile tlsInsecure
+"""
+"""What a URL may name as it is spelled: our options, and of the driver's, which knows all in lower case, the usual."""
 
 _PASSWORD = "in a user name or password : is written %3A, / %2F, ? %3F, # %23, @ %40 and % %25"  # noqa: S105 - advice
 
@@ -62,8 +73,12 @@ def parse_address(
     shown = redact_url(url)
     if not url.startswith((SCHEME, SRV_SCHEME)):
         raise StorageConfigError(f"{shown} is no URL of a MongoDB; write {_FORMS}")
+    query = split_url(url).query
+    if "@" not in url.partition("?")[2]:  # otherwise a "key" may be a piece of a password
+        for key, _, _ in filter(any, query):
+            _check_known(key, shown)
     named = _database_of(url, shown)
-    for key, value, _ in split_url(url).query:
+    for key, value, _ in query:
         name = key.lower()
         if name in _FIXED and value.lower() not in _FIXED[name][0]:  # which may be a piece of a password
             raise StorageConfigError(f"{shown}: that value of {key} cannot be had: {_FIXED[name][1]}")
@@ -95,6 +110,17 @@ def parse_address(
     return Address(url, chosen, driver_name, settings)
 
 
+def _check_known(key: str, shown: str) -> None:
+    known: Mapping[str, object] = getattr(
+        common, "VALIDATORS", {}
+    )  # without it the driver refuses, in fewer words
+    if known and key.lower() not in known:
+        raise StorageConfigError(
+            f"{shown}: neither oacp-storage nor MongoDB's driver knows {key!r}"
+            f"{did_you_mean(key, (*known, *_SPELLED.split()))}"
+        )
+
+
 def _database_of(url: str, shown: str) -> str | None:
     """The database in the URL, checked by the driver as far as it does that without looking up names."""
     if url.startswith(SRV_SCHEME):  # its parser would ask the name server
@@ -105,6 +131,9 @@ def _database_of(url: str, shown: str) -> str | None:
         return unquote(path) or None
     try:
         parsed = parse_uri(url, validate=True, warn=False)
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise StorageConfigError(f"{shown} names a file that cannot be read: {reason}") from exc
     except (driver.InvalidURI, driver.ConfigurationError, ValueError, TypeError) as exc:
         # The driver's words may repeat a piece of the password.
         advice = _PASSWORD if "@" in url else f"write {_FORMS}"

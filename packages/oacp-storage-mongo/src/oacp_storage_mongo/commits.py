@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from bson.raw_bson import RawBSONDocument
 from pymongo import errors as driver
 
 from oacp_storage_core import OutcomeUnknownError, SchemaVersionError, StorageError
@@ -44,9 +45,11 @@ from oacp_storage_mongo.heads import Head, Heads
 from oacp_storage_mongo.judged import commit_judged
 from oacp_storage_mongo.layout import slot_of
 from oacp_storage_mongo.loading import load
-from oacp_storage_mongo.store import DURABLE, Changed, Store
+from oacp_storage_mongo.store import Changed, Store
 
 _LONGEST_PAUSE = 0.05
+_STATEMENT_BYTES = 12 * 1024 * 1024  # of documents, unless one is larger; MongoDB takes 16 MiB
+_MOST_ROWS = 10_000  # that one transaction writes, unless one unit has more
 
 
 @dataclass
@@ -83,7 +86,6 @@ class Commits:
     def __init__(self, store: Store, heads: Heads) -> None:
         self._store = store
         self._heads = heads
-        self._interactions = store.interactions.with_options(write_concern=DURABLE)
         self._group = _Group()
 
     async def commit(self, attempt: str, units: Sequence[Unit], sending: Sending) -> list[Outcome]:
@@ -117,18 +119,19 @@ class Commits:
         repeated = group.unanswered > 0
         if not repeated:
             await self._append(group, sending)
-        judged = {i: unit for i, unit in enumerate(units) if i not in group.outcomes}
-        if judged:
-            outcomes = await commit_judged(
-                self._store,
-                self._heads,
-                group.attempt,
-                judged,
-                sending,
-                partial(group.statement, sending),
-                repeated=repeated,
-            )
-            group.outcomes.update(outcomes)
+        for receipt, part in _parts(group):
+            judged = {i: units[i] for i in part if i not in group.outcomes}
+            if judged:
+                outcomes = await commit_judged(
+                    self._store,
+                    self._heads,
+                    receipt,
+                    judged,
+                    sending,
+                    partial(group.statement, sending),
+                    repeated=repeated,
+                )
+                group.outcomes.update(outcomes)
 
     def _forget(self, units: Sequence[Unit]) -> None:
         for unit in units:
@@ -143,13 +146,14 @@ class Commits:
         loop = asyncio.get_running_loop()
         pause = 0.0
         while plain:
+            sending.look()
             heads = await self._heads_of([units[i].agent or "" for i in plain])
             plain = [i for i in plain if units[i].agent in heads]
             if not plain:
                 return
             written = await self._insert(group, plain, heads, sending)
             plain = plain[written:]
-            if plain:  # somebody else was faster
+            if plain:  # somebody else was faster, or it was too much for one statement
                 if loop.time() + pause >= sending.deadline:
                     raise NotApplied("other writers were faster all the time")
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, no secret
@@ -177,7 +181,9 @@ class Commits:
         units = group.units
         lasts = {agent: head.last for agent, head in heads.items()}
         slots: dict[str, bytes] = {}
-        documents, sequences = [], []
+        documents: list[RawBSONDocument] = []
+        sequences: list[int] = []
+        size = 0
         for i in plain:
             unit = units[i]
             agent = unit.agent or ""
@@ -185,13 +191,17 @@ class Commits:
             slot = slots.get(agent)
             if slot is None:
                 slot = slots[agent] = slot_of(self._store.namespace, agent)
+            document = record_document(self._store.namespace, agent, slot, sequence, unit.appends[0])
+            size += len(document.raw)
+            if documents and size > _STATEMENT_BYTES:
+                break
             sequences.append(sequence)
-            documents.append(record_document(self._store.namespace, agent, slot, sequence, unit.appends[0]))
+            documents.append(document)
         written = len(documents)
         refusal: driver.BulkWriteError | None = None
         with group.statement(sending):
             try:
-                await self._interactions.insert_many(documents, ordered=True)
+                await self._store.insert(documents)
             except driver.BulkWriteError as exc:
                 written, refusal = surely_written(exc), exc
             except DRIVER_ERRORS as exc:
@@ -218,6 +228,23 @@ class Commits:
             return await self._store.refused(exc)
         except SchemaVersionError as refusal:
             return refusal
+
+
+def _parts(group: _Group) -> Iterator[tuple[str, list[int]]]:
+    """The units by their places, in transactions of bounded size, each with the name of its receipt.
+
+    They are the same for every sending of the group, whatever is known by then.
+    """
+    part: list[int] = []
+    rows = begun = 0
+    for i, unit in enumerate(group.units):
+        size = len(unit.appends) + len(unit.puts)
+        if part and rows + size > _MOST_ROWS:
+            yield f"{group.attempt}:{begun}", part
+            part, rows, begun = [], 0, i
+        part.append(i)
+        rows += size
+    yield f"{group.attempt}:{begun}", part
 
 
 def _is_plain(unit: Unit) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from oacp_storage_core import RetentionPick
+from oacp_storage_core import RetentionPick, StorageError
 from oacp_storage_engine import DocKind, Erased, NotApplied, Trimmed, Unknown
 from oacp_storage_mongo import layout
 from oacp_storage_mongo.errors import DRIVER_ERRORS, INVALID_DOCUMENT, code_of, writing
@@ -110,14 +110,21 @@ class Deletions:
         finally:
             self._heads.forget(agent)
 
-    async def complete(self, deadline: float) -> None:
-        """Complete what other processes began to erase and did not end."""
+    async def complete(self, deadline: float) -> bool:
+        """Complete what other processes began to erase and did not end; whether there is more after the deadline.
+
+        What is erased is hidden already, so a failure is nobody's: the next opening goes on.
+        """
         store = self._store
-        pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
-        for agent in dict.fromkeys(one["agent_id"] for one in pending):
-            while (await self._remove(agent, _STEP)).more:
-                if asyncio.get_running_loop().time() > deadline:
-                    return
+        with suppress(StorageError):
+            pending = await store.all_of(store.erasures, [{"$match": {"namespace": store.namespace}}])
+            for agent in dict.fromkeys(one["agent_id"] for one in pending):
+                while (await self._remove(agent, _STEP)).more:
+                    if store.finishing.ending:
+                        return False
+                    if asyncio.get_running_loop().time() > deadline:
+                        return True
+        return False
 
     async def _erase(self, attempt: str, agent: str, *, begin: bool, limit: int, deadline: float) -> Erased:
         if not begin:
@@ -259,12 +266,14 @@ class _Trim:
                 {"$match": condition},
                 {"$sort": {"sequence": 1}},
                 {"$limit": self._limit},
-                {"$project": {"_id": 1}},
+                {"$project": {"_id": 0, "sequence": 1}},  # which an index has, and the time too
             ],
             expected=self._limit,
         )
         if not found:
             return 0
+        slot = layout.slot_of(store.namespace, self._agent)
+        keys = [layout.record_key(slot, one["sequence"]) for one in found]
         head = await store.one_of(store.interactions, store.last_of(self._agent)) or {"top": 0}
 
         async def work(session: Any) -> int:
@@ -276,7 +285,7 @@ class _Trim:
             if not listed.matched_count:
                 raise Changed
             gone = await store.interactions.update_many(
-                {"_id": {"$in": [one["_id"] for one in found]}, "agent_id": self._agent},
+                {"_id": {"$in": keys}, "agent_id": self._agent},
                 _EMPTIED,
                 session=session,
             )

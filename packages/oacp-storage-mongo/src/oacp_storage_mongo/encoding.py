@@ -73,7 +73,7 @@ def document_document(
 def _with_projection(fields: dict[str, Any], body: bytes) -> RawBSONDocument:
     if len(body) < _LARGEST_PROJECTED:
         data = decode(body)
-        if b'"$' not in body or not any(key[:1] == "$" for key in _keys(data)):
+        if b"$" not in body or not any(key[:1] == "$" for key in _keys(data)):
             try:
                 encoded = bson.encode({**fields, "data": data})
             except (OverflowError, InvalidDocument):  # an integer beyond 64 bits, a key with NUL
@@ -101,7 +101,7 @@ def record_of(stored: Mapping[str, Any]) -> Record:
     if not isinstance(sequence, int):
         sequence = 0
     if isinstance(name, str) and isinstance(at_us, int) and isinstance(crc, int) and isinstance(body, bytes):
-        return Record(sequence, name, at_us, body, crc)
+        return Record(int(sequence), name, at_us, body, crc)  # the driver's is of a type of its own
     return Record(sequence, "", 0, b"", 0, "its fields are not of their types")
 
 

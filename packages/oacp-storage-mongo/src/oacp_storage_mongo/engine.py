@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -34,7 +35,7 @@ from oacp_storage_mongo.signals import signals
 from oacp_storage_mongo.store import Store
 
 _FURTHER = 6  # connections beside those for reads
-_OPEN_SECONDS = 3600.0  # for what an interrupted deletion left; the opening has a time limit of its own
+_OPEN_SECONDS = 1.0  # that an opening takes for what interrupted deletions left; the rest goes on beside it
 
 
 class MongoEngine(Engine):
@@ -66,8 +67,12 @@ class MongoEngine(Engine):
         await check_server(store)
         self._driver.connected()
         await prepare(store)
-        await self._deletions.complete(asyncio.get_running_loop().time() + _OPEN_SECONDS)
+        if await self._deletions.complete(asyncio.get_running_loop().time() + _OPEN_SECONDS):
+            self._finishing.leave(self._complete)
         return await condition(store)
+
+    async def _complete(self) -> None:
+        await self._deletions.complete(math.inf)
 
     async def close(self) -> None:
         await self._finishing.ended()

@@ -62,7 +62,7 @@ _AGAIN = {
 }
 """Codes after which it is worth trying again. The statement has changed nothing, or may be sent again."""
 
-DRIVER_ERRORS = (driver.PyMongoError, OSError)
+DRIVER_ERRORS = (driver.PyMongoError, driver.DocumentTooLarge, OSError)
 
 
 def label(exc: BaseException, name: str) -> bool:

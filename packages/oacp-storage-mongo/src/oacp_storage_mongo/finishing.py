@@ -9,6 +9,7 @@ statement whether somebody still waits for it, so that it does not go on writing
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from oacp_storage_engine import NotApplied, Unknown
 from oacp_storage_engine.background import start_task
 
 T = TypeVar("T")
+_FRESH_SECONDS = 600.0
 _awaited: ContextVar[asyncio.Future[Any] | None] = ContextVar("_awaited", default=None)
 """What is awaited of the read that runs."""
 
@@ -34,11 +36,22 @@ class Sending:
         self.deadline = deadline
         self.begun = False
         self._left = False
+        self.look()
+
+    def look(self) -> None:
+        """From now on is read, or remembered, what the next statement relies on."""
+        self._looked = time.monotonic(), time.time()
 
     def check(self) -> None:
-        """Raise ``NotApplied`` when nobody waits for this any more."""
+        """Raise ``NotApplied`` when nobody waits for this any more, or what it relies on may be out of date.
+
+        That is so after ten minutes by one of two clocks: one stands still while the machine sleeps.
+        """
         if self._left or asyncio.get_running_loop().time() >= self.deadline:
             raise NotApplied("the time for a write was over before it was sent")
+        ticks, seconds = self._looked
+        if time.monotonic() - ticks > _FRESH_SECONDS or abs(time.time() - seconds) > _FRESH_SECONDS:
+            raise NotApplied("the machine slept, or its clock was set, before a write was sent")
 
     def begin(self) -> None:
         """As ``check``; call this just before what writes is sent, without awaiting in between."""
@@ -55,6 +68,7 @@ class Finishing:
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Future[Any]] = set()
+        self.ending = False
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Await ``work()``. Cancelling this leaves it alone, but for what has not begun (``nobody_waits``)."""
@@ -73,11 +87,12 @@ class Finishing:
             sending.leave()
 
     def leave(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Begin ``work()``, and wait for it in ``ended`` only."""
+        """Begin ``work()``, and wait for it in ``ended`` only; it should look at ``ending`` now and then."""
         self._start(work)
 
     async def ended(self) -> None:
         """Wait until nothing is under way."""
+        self.ending = True
         while self._under_way:
             await asyncio.wait(self._under_way)
 

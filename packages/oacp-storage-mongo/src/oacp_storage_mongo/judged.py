@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from oacp_storage_engine import (
@@ -28,9 +27,10 @@ from oacp_storage_engine import (
     wanted,
 )
 from oacp_storage_mongo import layout
-from oacp_storage_mongo.encoding import document_document, record_document
+from oacp_storage_mongo.encoding import document_document
 from oacp_storage_mongo.finishing import Sending
 from oacp_storage_mongo.heads import Head, Heads
+from oacp_storage_mongo.inserting import insert_rows
 from oacp_storage_mongo.loading import Loaded, load
 from oacp_storage_mongo.store import Changed, Store
 
@@ -55,6 +55,7 @@ async def commit_judged(
 
     async def once() -> dict[int, Outcome]:
         nonlocal first
+        sending.look()
         loaded = await _load(store, heads, list(asked.values()), None if first else attempt, cached=first)
         first = False
         kept = {i: _outcome(*one) for i, *one in loaded.receipt or ()}
@@ -123,13 +124,28 @@ def fence(slot: bytes, sequence: int) -> UpdateOne:
 async def _load(
     store: Store, heads: Heads, units: Sequence[Unit], receipt: str | None, *, cached: bool
 ) -> Loaded:
-    """``cached``: what is remembered of agents may do, if nothing else is wanted of the database."""
+    """``cached``: what is remembered of agents may do for their last sequences, since writing compares them again.
+
+    Raises ``Changed`` when something else is remembered of an agent than what is there.
+    """
     want = wanted(units)
-    if cached and want.agents and not want.ids and not want.documents:
-        known = {agent: heads.get(agent) for agent in want.agents}
-        if all(known.values()):
-            return Loaded(agents={agent: head for agent, head in known.items() if head is not None})
-    return await load(store, want.agents, ids=want.ids, documents=want.documents, receipt=receipt)
+    remembered = {agent: heads.get(agent) for agent in want.agents} if cached else {}
+    known = {agent: head for agent, head in remembered.items() if head is not None}
+    if known and len(known) == len(want.agents) and not want.ids and not want.documents:
+        return Loaded(agents=known)
+    loaded = await load(
+        store, want.agents, ids=want.ids, documents=want.documents, receipt=receipt, known=frozenset(known)
+    )
+    for agent, head in known.items():
+        found = loaded.agents.get(agent)
+        if found is None or found.incarnation != head.incarnation:
+            raise Changed
+        loaded.agents[agent] = max(found, head, key=_last)
+    return loaded
+
+
+def _last(head: Head) -> int:
+    return head.last
 
 
 class _Writing:
@@ -157,11 +173,10 @@ class _Writing:
             found = await store.agents.bulk_write(agents, session=session)
             if found.matched_count != matching:
                 raise Changed
-        fences, rows = self._rows()
+        fences = self._fences()
         if fences:
             await store.interactions.bulk_write(fences, session=session)
-        if rows:
-            await store.interactions.insert_many(rows, session=session)
+        await insert_rows(store, self._plan.rows, session)
         documents, matching, deleted = self._documents()
         if documents:
             found = await store.documents.bulk_write(documents, session=session)
@@ -201,8 +216,8 @@ class _Writing:
                 )
         return changes, matching
 
-    def _rows(self) -> tuple[list[Any], list[RawBSONDocument]]:
-        """Interactions; and fences: to take away before an agent that comes again, to put where a log jumps."""
+    def _fences(self) -> list[Any]:
+        """What to take away before an agent that comes again, and to put where a log jumps."""
         namespace = self._store.namespace
         fences: list[Any] = []
         slots = {agent: layout.slot_of(namespace, agent) for agent in self._plan.heads}
@@ -211,13 +226,11 @@ class _Writing:
                 following = layout.record_key(slot, self._lasts.get(agent, 0) + 1)
                 fences.append(DeleteOne({"_id": following, "fence": True}))
         lasts = dict(self._lasts)
-        rows = []
-        for agent, sequence, append in self._plan.rows:
+        for agent, sequence, _ in self._plan.rows:
             if sequence > lasts.get(agent, 0) + 1:
                 fences.append(fence(slots[agent], lasts.get(agent, 0) + 1))
             lasts[agent] = sequence
-            rows.append(record_document(namespace, agent, slots[agent], sequence, append))
-        return fences, rows
+        return fences
 
     def _documents(self) -> tuple[list[Any], int, int]:
         """Puts and deletions, each under the version that was read."""

@@ -37,7 +37,7 @@ INDEXES: dict[str, list[dict[str, Any]]] = {
     INTERACTIONS: [
         {
             "name": "oacp_sequence",
-            "key": {"agent_id": 1, "namespace": 1, "sequence": 1},
+            "key": {"agent_id": 1, "namespace": 1, "sequence": 1, "at_us": 1},
             "partialFilterExpression": _LIVE,
         },
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +42,11 @@ async def load(
     ids: Sequence[tuple[str, str]] = (),
     documents: Sequence[DocRef] = (),
     receipt: str | None = None,
+    known: Collection[str] = (),
 ) -> Loaded:
-    """Read it all; ``receipt`` is the id of an attempt that may have been applied.
+    """Read it all, but for the last sequences of agents that are ``known``, for which it may tell earlier ones.
+
+    ``receipt`` is the id of an attempt that may have been applied.
 
     It is as of one moment, unless there are very many agents or ids. That does no harm: what was read is compared
     again by what is written.
@@ -60,6 +63,7 @@ async def load(
             [pair for pair in ids if pair[0] in here],
             [ref for ref in documents if (ref.agent in here if ref.agent is not None else not i)],
             receipt if not i else None,
+            known,
         )
     return loaded
 
@@ -71,6 +75,7 @@ async def _load_part(
     ids: list[tuple[str, str]],
     documents: list[DocRef],
     receipt: str | None,
+    known: Collection[str],
 ) -> None:
     namespace = store.namespace
     refs = {layout.document_key(namespace, ref.agent, ref.kind, ref.key): ref for ref in documents}
@@ -89,7 +94,8 @@ async def _load_part(
         )
         add(store.tombstones, [{"$match": {"_id": {"$in": list(graves)}}}, {"$set": {"grave": True}}])
     for agent in agents:
-        add(store.interactions, store.last_of(agent))
+        if agent not in known:
+            add(store.interactions, store.last_of(agent))
     by_agent: dict[str, list[str]] = {}
     for agent, name in ids:
         by_agent.setdefault(agent, []).append(name)

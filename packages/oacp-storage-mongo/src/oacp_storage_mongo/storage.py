@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError
+from oacp_storage_core import ALL_CAPABILITIES, Capability, StorageConfigError, typed_options
 from oacp_storage_engine import EngineStorage
 
 if TYPE_CHECKING:
     from oacp_storage_engine import Engine
+    from oacp_storage_mongo.address import Address
 
 
 class MongoStorage(EngineStorage):
@@ -34,6 +35,7 @@ class MongoStorage(EngineStorage):
 
     declares: ClassVar[frozenset[Capability]] = ALL_CAPABILITIES
 
+    @typed_options
     def __init__(
         self,
         mongo_url: str = "mongodb://localhost:27017",
@@ -49,16 +51,12 @@ class MongoStorage(EngineStorage):
         coerce: bool = False,
         timeout: float = 30.0,
     ) -> None:
-        from oacp_storage_mongo.address import parse_address
-
-        if driver not in {"motor", "pymongo"}:
-            raise StorageConfigError(f"driver is 'motor' or 'pymongo', not {driver!r}")
         if pool_size < 1:
             raise StorageConfigError(f"pool_size must be at least 1, not {pool_size}")
         for name, seconds in (("connect_timeout", connect_timeout), ("response_timeout", response_timeout)):
             if not seconds > 0:
                 raise StorageConfigError(f"{name} must be a positive number of seconds, not {seconds!r}")
-        self._address = parse_address(
+        self._address = _parsed(
             mongo_url,
             database=database,
             username=username,
@@ -81,3 +79,14 @@ class MongoStorage(EngineStorage):
         from oacp_storage_mongo.engine import MongoEngine
 
         return MongoEngine(self._address, self.namespace, pool_size=self._pool_size)
+
+
+def _parsed(url: str, **options: Any) -> Address:
+    """``parse_address``, which needs the driver."""
+    try:
+        from oacp_storage_mongo.address import parse_address
+    except ModuleNotFoundError as exc:
+        raise StorageConfigError(
+            f"MongoDB's driver is not installed (no module {exc.name!r}): pip install oacp-storage-mongo"
+        ) from exc
+    return parse_address(url, **options)

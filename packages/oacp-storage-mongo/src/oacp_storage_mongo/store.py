@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from oacp_storage_core import CorruptDataError, SchemaVersionError, StorageError
@@ -145,6 +146,28 @@ class Store:
         error = NotApplied("the schema version of the database is being changed")
         error.__cause__ = exc
         return error
+
+    # --- interactions -------------------------------------------------------------------------------------
+
+    async def insert(self, documents: Sequence[RawBSONDocument], session: Any = None) -> None:
+        """Insert interactions in their order, up to the first that is refused, in one statement.
+
+        It is the driver's ``insert_many`` without what that does for each document. Raises what that raises.
+        """
+        command: dict[str, Any] = {"insert": layout.INTERACTIONS, "ordered": True, "documents": documents}
+        if session is None:
+            command["writeConcern"] = DURABLE.document
+        reply = await self.driver.database.command(command, session=session)
+        refused, unconfirmed = reply.get("writeErrors", []), reply.get("writeConcernError")
+        if refused or unconfirmed:
+            raise BulkWriteError(
+                {
+                    "nInserted": reply["n"],
+                    "writeErrors": refused,
+                    "writeConcernErrors": [unconfirmed] if unconfirmed else [],
+                    "errorLabels": reply.get("errorLabels", []),
+                }
+            )
 
     # --- transactions -------------------------------------------------------------------------------------
 
