@@ -150,7 +150,8 @@ def bench(session: nox.Session) -> None:
     session.install(*(f"{name}{extras.get(name, '')} @ {uri}" for name, uri in wheels))
     options = [] if "--against" in session.posargs else ["--against", "raw,peers"]
     script = "packages/oacp-storage-bench/benchmarks/five_stores.py"
-    session.run("python", script, *options, *session.posargs)
+    # After Ctrl-C it finishes what it measures, and shows what it has.
+    session.run("python", script, *options, *session.posargs, interrupt_timeout=120)
 
 
 @nox.session

@@ -8,6 +8,7 @@ PATH, else those in the wheels of the dependency group ``servers``. What is not 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -50,6 +51,7 @@ def main() -> int:
                     missing.append(f"{backend}: {exc}")
         for line in missing:
             print(f"left out: {line}", file=sys.stderr)
+        signal.signal(signal.SIGINT, lambda *_: None)  # the command takes Ctrl-C, and still shows what it has
         command = Path(sysconfig.get_path("scripts")) / "oacp-storage"
         return subprocess.run([command, "bench", *urls, *sys.argv[1:]], check=False).returncode
 

@@ -24,6 +24,7 @@ def test_what_was_not_measured_is_neither_reached_nor_short():
     goals = judged()
     assert goals
     assert {goal.verdict for goal in goals.values()} == {"not measured"}
+    assert {goal.remark for goal in goals.values()} == {"see the notes"}
 
 
 def test_a_stronger_row_is_not_comparable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 
@@ -129,3 +130,55 @@ async def test_what_fails_on_the_way_is_told_and_costs_no_other_figure(tmp_path,
     assert [row.key for row in made.rows] == ["turn.same_bytes"]
     assert any("StorageTimeoutError: the disk is asleep" in note for note in made.notes)
     assert any("could not be removed: RuntimeError: the door is stuck" in note for note in made.notes)
+
+
+@pytest.mark.asyncio
+async def test_an_interrupted_run_tells_what_it_has_and_removes_the_rest(tmp_path):
+    stop = asyncio.Event()
+
+    def say(words):
+        if words.startswith("round 2 of 2: file") and "64 callers" in words:
+            stop.set()
+
+    made = await run(plan(tmp_path, "file", only=frozenset({"appends", "turns"})), say, stop)
+    alone, many, turn = (made.row("file", key) for key in ("append.callers.1", "append.callers.64", "turn"))
+    assert [len(row.values) for row in (alone, many, turn) if row is not None] == [2, 2, 1]
+    assert any("interrupted in round 2 of 2" in note for note in made.notes)
+    goals = {goal.name: goal for goal in made.goals}
+    assert goals["1 caller, of write + fsync"].figures
+    assert goals["10 processes, of one"].remark == "the run was interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_what_hangs_or_raises_anything_is_given_up(tmp_path, monkeypatch):
+    whole = WORKLOADS["turns"]
+
+    async def hanging(_seconds):
+        await asyncio.Event().wait()
+
+    async def cells(made):
+        good, bad = await whole(made)
+        bad.measure, bad.limit = hanging, 0.1
+        return [bad, good]
+
+    async def unprepared(_made):
+        raise sqlite3.OperationalError("no such table")
+
+    monkeypatch.setitem(WORKLOADS, "turns", cells)
+    monkeypatch.setitem(WORKLOADS, "appends", unprepared)
+    made = await run(plan(tmp_path, "file", only=frozenset({"appends", "turns"})), lambda _: None)
+    assert [row.key for row in made.rows] == ["turn.same_bytes"]
+    assert any("failed: took more than 0.1 s" in note for note in made.notes)
+    assert any(
+        "appends could not be prepared: OperationalError: no such table" in note for note in made.notes
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_goal_that_was_not_measured_has_a_reason(tmp_path):
+    made = await run(plan(tmp_path, "sqlite", only=frozenset({"appends"})), lambda _: None)
+    reasons = {goal.name: goal.remark for goal in made.goals if goal.verdict == "not measured"}
+    assert reasons["64 callers, of LangGraph's store"] == "left out by --against"
+    assert reasons["10 processes, of one"] == "left out by --only"
+    assert set(reasons.values()) == {"left out by --against", "left out by --only", "see the notes"}

@@ -19,13 +19,15 @@ class Cell:
     """A row to be filled, and how.
 
     ``heavy`` ones start processes or take long: they are measured in the first ``HEAVY_ROUNDS`` only. ``failure``
-    says why it is measured no longer.
+    says why it is measured no longer: it failed, or took more than ``limit`` seconds in one round, for one peer that
+    hangs must not cost the whole run.
     """
 
     row: Row
     measure: Measure
     heavy: bool = False
     failure: str | None = None
+    limit: float = 300.0
 
     def is_due(self, number: int) -> bool:
         """Whether it is measured in that round; in round 0 nothing is kept."""

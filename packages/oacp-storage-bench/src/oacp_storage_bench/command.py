@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,7 +46,8 @@ def bench(
     """Measure storages, all in one run, in turns; each works under names of its own, which are removed at the end.
 
     Figures are medians over the rounds with the least and the most; rows of different durability are never compared
-    without a word. Takes some minutes for each storage; with --profile full, much longer.
+    without a word. Takes some minutes for each storage; with --profile full, much longer. Ctrl-C ends it early, with a
+    report of what was measured by then.
 
     Parameters
     ----------
@@ -139,10 +143,31 @@ async def _measured(
         command=command_line(),
     )
     console = Console(stderr=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        return await run(plan, _steps(console.print))
-    with console.status("starting") as status:
-        return await run(plan, lambda words: status.update(Text(words)))
+    with _stopping() as stop:
+        if not console.is_terminal:
+            return await run(plan, _steps(console.print), stop)
+        with console.status("starting") as status:
+            return await run(plan, lambda words: status.update(Text(words)), stop)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[asyncio.Event]:
+    """An event that Ctrl-C sets, so that what was measured so far is shown; a second Ctrl-C ends everything."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.call_soon_threadsafe(stop.set)
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
+        yield stop
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _steps(tell: Callable[[str], None]) -> Callable[[str], None]:

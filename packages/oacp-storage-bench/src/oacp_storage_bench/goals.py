@@ -117,7 +117,7 @@ FULL_HISTORY = 1_000_000
 def judge(report: Report) -> list[Goal]:
     """All goals that concern the storages of the report."""
     return [goal for storage in report.storages for goal in _of(report, storage.label, storage.backend)] + [
-        _own(STARTING, own, report.row(STARTING, own.row)) for own in STARTING_GOALS
+        _own(report, STARTING, own) for own in STARTING_GOALS
     ]
 
 
@@ -130,7 +130,7 @@ def _of(report: Report, label: str, backend: str) -> Iterator[Goal]:
             yield _ratio(report, label, ratio)
     for own in OWN:
         if family in own.families:
-            yield _own(label, own, report.row(label, own.row))
+            yield _own(report, label, own)
     yield _cost(report, label, TURN, "")
     lengths = sorted(_lengths(report, label, "append.history."))
     for cost in COSTS:
@@ -143,7 +143,7 @@ def _of(report: Report, label: str, backend: str) -> Iterator[Goal]:
 def _ratio(report: Report, label: str, ratio: Ratio) -> Goal:
     ours, other = report.row(label, ratio.ours), report.row(label, ratio.other)
     if ours is None or other is None:
-        return _missing(label, ratio.name, "at least", ratio.at_least)
+        return _missing(report, label, ratio.name, "at least", ratio.at_least, ratio.ours, ratio.other)
     figures, remark = compare(ours, other)
     if not figures:
         return Goal(label, ratio.name, "at least", ratio.at_least, [], "not comparable", remark)
@@ -156,13 +156,14 @@ def _ratio(report: Report, label: str, ratio: Ratio) -> Goal:
 def _cost(report: Report, label: str, cost: Cost, remark: str) -> Goal:
     row, base = report.row(label, cost.row), report.row(label, cost.base)
     if row is None or base is None:
-        return _missing(label, cost.name, "at most", cost.at_most)
+        return _missing(report, label, cost.name, "at most", cost.at_most, cost.row, cost.base)
     return _judged(label, cost.name, "at most", cost.at_most, ratios(base, row), remark)
 
 
-def _own(label: str, own: Own, row: Row | None) -> Goal:
+def _own(report: Report, label: str, own: Own) -> Goal:
+    row = report.row(label, own.row)
     if row is None or not own.figures(row):
-        return _missing(label, own.name, own.bound, own.limit)
+        return _missing(report, label, own.name, own.bound, own.limit, own.row)
     return _judged(label, own.name, own.bound, own.limit, own.figures(row))
 
 
@@ -171,7 +172,7 @@ def _stream(report: Report, label: str) -> Goal:
     name = f"streaming {length:,}, MB above the start"
     row = report.row(label, f"memory.stream.{length}")
     if row is None:
-        return _missing(label, name, "at most", STREAM_MB)
+        return _missing(report, label, name, "at most", STREAM_MB, f"memory.stream.{length}")
     return _judged(label, name, "at most", STREAM_MB, row.values, _short_history(length))
 
 
@@ -188,8 +189,36 @@ def _judged(
     return Goal(label, name, bound, limit, figures, "reached" if reached else "short", remark)
 
 
-def _missing(label: str, name: str, bound: Literal["at least", "at most"], limit: float) -> Goal:
-    return Goal(label, name, bound, limit, [], "not measured")
+def _missing(
+    report: Report, label: str, name: str, bound: Literal["at least", "at most"], limit: float, *keys: str
+) -> Goal:
+    """A goal without figures, with the reason: the first of the rows that it needs and that are not there."""
+    key = next((key for key in keys if report.row(label, key) is None), keys[0])
+    side = key.partition(".")[0]
+    causes = [{"raw": "raw", "peer": "peers"}.get(side, ""), _workload(key)]
+    reasons = [report.left_out[cause] for cause in causes if cause in report.left_out]
+    return Goal(label, name, bound, limit, [], "not measured", reasons[0] if reasons else "see the notes")
+
+
+_WORKLOADS = {
+    "append.history.": "histories",
+    "append.bytes.": "sizes",
+    "append.": "appends",
+    "batch.": "batches",
+    "state.": "documents",
+    "put": "documents",
+    "last100": "histories",
+    "turn": "turns",
+    "processes.": "processes",
+    "memory.": "memory",
+    "start.": STARTING,
+}
+"""The workload of a row, by the beginning of its key without what names a driver or a peer."""
+
+
+def _workload(key: str) -> str:
+    plain = key.split(".", 2)[2] if key.startswith(("raw.", "peer.")) else key
+    return next((name for start, name in _WORKLOADS.items() if plain.startswith(start)), "")
 
 
 def _lengths(report: Report, label: str, prefix: str) -> list[int]:

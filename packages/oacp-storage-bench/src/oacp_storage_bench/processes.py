@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 _LIMIT = 64 * 1024 * 1024
+_TIDY_SECONDS = 60
+_HUNG_SECONDS = 10  # for one that still owes an answer
 
 
 class ChildFailed(Exception):
@@ -25,10 +27,17 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, task: str) -> None:
         self._process = process
         self._task = task
+        self._asked = False
         self.facts: dict[str, Any] = {}
 
     async def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its answer.
+
+        ``ChildFailed`` if it fails, or still owes an earlier answer, whose asker has given up.
+        """
+        if self._asked:
+            raise ChildFailed(f"the process for {self._task} did not answer before")
+        self._asked = True
         if self._process.stdin is None or self._process.stdout is None:
             raise AssertionError("a child is started with pipes")
         with contextlib.suppress(ConnectionError):  # then the end of its output says why
@@ -37,6 +46,7 @@ class Child:
         line = await self._process.stdout.readline()
         if not line:
             raise ChildFailed(f"the process for {self._task} ended with status {await self._process.wait()}")
+        self._asked = False
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ChildFailed(answer["error"])
@@ -51,7 +61,7 @@ class Child:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(_HUNG_SECONDS if self._asked else _TIDY_SECONDS):
                 await self._process.wait()
         finally:
             if self._process.returncode is None:

@@ -95,7 +95,7 @@ class Machine(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """A whole run."""
+    """A whole run. ``left_out`` says why workloads, ``raw`` or ``peers`` are not in it."""
 
     started: str
     profile: str
@@ -108,6 +108,7 @@ class Report(msgspec.Struct):
     rows: list[Row]
     goals: list[Goal]
     notes: list[str]
+    left_out: dict[str, str] = {}
     format: int = FORMAT
 
     def row(self, storage: str, key: str) -> Row | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,14 +18,12 @@ from oacp_storage_bench.cell import Cell
 from oacp_storage_bench.goals import judge
 from oacp_storage_bench.machine import machine, versions, warm_up
 from oacp_storage_bench.place import Target
-from oacp_storage_bench.processes import ChildFailed
 from oacp_storage_bench.profile import Profile
 from oacp_storage_bench.results import Report, Row
 from oacp_storage_bench.startup import STARTING, measure_start
 from oacp_storage_bench.subject import Subject, subject
 from oacp_storage_bench.traffic import Traffic
 from oacp_storage_bench.workloads import WORKLOADS
-from oacp_storage_core import StorageError
 
 Say = Callable[[str], None]
 """Told what is going on, for whoever waits."""
@@ -47,8 +47,12 @@ class Plan:
     command: str = ""
 
 
-async def run(plan: Plan, say: Say) -> Report:
-    """Measure everything. Raises a ``StorageError`` when a storage cannot be opened; later failures become notes."""
+async def run(plan: Plan, say: Say, stop: asyncio.Event | None = None) -> Report:
+    """Measure everything. Raises a ``StorageError`` when a storage cannot be opened; later failures become notes.
+
+    When ``stop`` is set, what is being measured is finished, and the report is of what there is by then.
+    """
+    stop = stop or asyncio.Event()
     started = datetime.now(UTC)
     room = Path(tempfile.mkdtemp(prefix="oacp-bench-", dir=plan.directory))
     targets: list[Target] = []
@@ -67,11 +71,14 @@ async def run(plan: Plan, say: Say) -> Report:
                 entering = subject(target, label, plan.profile, plan.against, plan.traffic)
                 subjects.append(await stack.enter_async_context(entering))
             _tell_durability(subjects)
-            rows = await _measure(subjects, plan, say)
+            rows, notes = await _measure(subjects, plan, say, stop)
             say("removing what was stored")
         here.directory = str(plan.directory)
-        if STARTING in plan.only:
-            rows += measure_start(plan.profile.starts)
+        if STARTING in plan.only and not stop.is_set():
+            try:
+                rows += measure_start(plan.profile.starts)
+            except (OSError, subprocess.SubprocessError) as exc:
+                notes.append(f"starting could not be measured: {exc}")
         report = Report(
             started=started.isoformat(timespec="seconds"),
             profile=plan.profile.name,
@@ -83,7 +90,8 @@ async def run(plan: Plan, say: Say) -> Report:
             storages=[one.facts for one in subjects],
             rows=rows,
             goals=[],
-            notes=_notes(here.file_system, subjects),
+            notes=notes + _notes(here.file_system, subjects),
+            left_out=_left_out(plan, stop),
         )
         report.goals = judge(report)
         return report
@@ -94,33 +102,54 @@ async def run(plan: Plan, say: Say) -> Report:
         shutil.rmtree(room, ignore_errors=True)
 
 
-async def _measure(subjects: Sequence[Subject], plan: Plan, say: Say) -> list[Row]:
+async def _measure(
+    subjects: Sequence[Subject], plan: Plan, say: Say, stop: asyncio.Event
+) -> tuple[list[Row], list[str]]:
+    """The rows that have figures, and what is to be said of the whole."""
     groups: list[tuple[Subject, list[Cell]]] = []
+    notes = []
     for one in subjects:
-        for name, cells in WORKLOADS.items():
-            if name in plan.only:
+        for name in WORKLOADS:
+            if name in plan.only and not stop.is_set():
                 say(f"preparing {one.facts.label}: {name}")
-                groups.append((one, await cells(one)))
+                groups.append((one, await _prepared(one, name)))
     for number in range(plan.profile.rounds + 1):
         seconds = plan.profile.seconds * (_BRIEF if number == 0 else 1)
         for one, group in _turned(groups, number):
             for cell in group:
-                if cell.is_due(number):
+                if cell.is_due(number) and not stop.is_set():
                     place = f"round {number} of {plan.profile.rounds}" if number else "trying"
                     say(f"{place}: {one.facts.label}, {cell.row.who}, {cell.row.what}")
                     await _take(one, cell, seconds, keep=number > 0)
+        if stop.is_set():
+            notes.append(
+                f"interrupted in round {number} of {plan.profile.rounds}: some rows have fewer figures, or none"
+            )
+            break
     done = [cell.row for _, group in groups for cell in group if cell.failure is None and cell.row.values]
     labels = [one.facts.label for one in subjects]
-    return sorted(done, key=lambda row: (labels.index(row.storage), row.workload))
+    return sorted(done, key=lambda row: (labels.index(row.storage), row.workload)), notes
+
+
+async def _prepared(one: Subject, name: str) -> list[Cell]:
+    """The cells of a workload; none, and a note, when it cannot be prepared."""
+    try:
+        return await WORKLOADS[name](one)
+    except Exception as exc:  # noqa: BLE001 - bare drivers raise what they like
+        one.note(f"{name} could not be prepared: {type(exc).__name__}: {exc}")
+        return []
 
 
 async def _take(one: Subject, cell: Cell, seconds: float, *, keep: bool) -> None:
     """Measure once. A cell that fails is left out of the report, which says why."""
+    limit = asyncio.timeout(cell.limit)
     try:
-        sample = await cell.measure(seconds)
-    except (StorageError, ChildFailed, TimeoutError, OSError, RuntimeError) as exc:
-        cell.failure = f"{type(exc).__name__}: {exc}"
-        one.note(f"{cell.row.who}, {cell.row.what}, failed: {cell.failure}")
+        async with limit:
+            sample = await cell.measure(seconds)
+    except Exception as exc:  # noqa: BLE001 - bare drivers raise what they like
+        what = f"took more than {cell.limit:g} s" if limit.expired() else f"{type(exc).__name__}: {exc}"
+        cell.failure = what
+        one.note(f"{cell.row.who}, {cell.row.what}, failed: {what}")
         return
     if keep:
         cell.take(sample)
@@ -157,6 +186,15 @@ def _all_versions(subjects: Sequence[Subject]) -> dict[str, str]:
     for one in subjects:
         found |= one.versions
     return found
+
+
+def _left_out(plan: Plan, stop: asyncio.Event) -> dict[str, str]:
+    """Why workloads, the bare drivers and the peers are missing, for the goals that need them."""
+    if stop.is_set():
+        return dict.fromkeys([*WORKLOADS, STARTING, "raw", "peers"], "the run was interrupted")
+    left_out = {name: "left out by --only" for name in (*WORKLOADS, STARTING) if name not in plan.only}
+    left_out |= {side: "left out by --against" for side in ("raw", "peers") if side not in plan.against}
+    return left_out
 
 
 def _notes(file_system: str, subjects: Sequence[Subject]) -> list[str]:

@@ -16,28 +16,21 @@ def unit_arguments(unit: Unit) -> list[bytes]:
     elif all(not append.given and append.sequence is None for append in appends):
         name = unit.agent.encode()
         if len(appends) == 1 and not unit.puts:
-            append = appends[0]
-            return [
-                b"x" + digits,
-                name,
-                append.id.encode(),
-                b"%d" % append.at_us,
-                b"%d" % append.crc,
-                append.body,
-            ]
+            interaction, _, at_us, body, crc, _ = appends[0]
+            return [b"x" + digits, name, interaction.encode(), b"%d" % at_us, b"%d" % crc, body]
         arguments = [b"y" + digits, name, b"%d" % len(appends)]
-        for append in appends:
-            arguments += (append.id.encode(), b"%d" % append.at_us, b"%d" % append.crc, append.body)
+        for interaction, _, at_us, body, crc, _ in appends:
+            arguments += (interaction.encode(), b"%d" % at_us, b"%d" % crc, body)
     else:
         arguments = [(b"t" if unit.turn else b"a") + digits, unit.agent.encode(), b"%d" % len(appends)]
-        for append in appends:
+        for interaction, given, at_us, body, crc, sequence in appends:
             arguments += (
-                append.id.encode(),
-                b"%d" % append.at_us,
-                b"%d" % append.crc,
-                append.body,
-                b"1" if append.given else b"0",
-                _number(append.sequence),
+                interaction.encode(),
+                b"%d" % at_us,
+                b"%d" % crc,
+                body,
+                b"1" if given else b"0",
+                _number(sequence),
             )
     arguments.append(b"%d" % len(unit.puts))
     for put in unit.puts:

@@ -27,6 +27,7 @@ The mark of bucket 0 is made when the namespace is first opened, and stands for 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from zlib import crc32
 
 from oacp_storage_engine import DocKind
@@ -39,6 +40,7 @@ KIND_LETTERS = {DocKind.STATE: b"t", DocKind.LEARNING: b"l", DocKind.SYSTEM: b"y
 DIGITS = [b"%02x" % bucket for bucket in range(BUCKETS)]
 
 
+@lru_cache(maxsize=4096)  # asked several times for each write
 def bucket_of(name: str) -> int:
     """The bucket of an agent or of a key of system state."""
     return crc32(name.encode()) % BUCKETS
