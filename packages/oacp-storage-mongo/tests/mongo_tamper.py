@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from mongo_proxy import Proxy
+from mongo_testing import MongoProxy
 from oacp_storage_conformance import Tamper
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_conformance.tamper import Part
@@ -33,7 +33,7 @@ class MongoTamper(Tamper):
 
     network = True
 
-    def __init__(self, server: MongoServer, proxy: Proxy, database: str) -> None:
+    def __init__(self, server: MongoServer, proxy: MongoProxy, database: str) -> None:
         self._server = server
         self._proxy = proxy
         self._database = database

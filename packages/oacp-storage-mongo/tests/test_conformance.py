@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_proxy import Proxy
 from mongo_tamper import MongoTamper
+from mongo_testing import MongoProxy
 from oacp_storage_conformance import StorageConformance, Tamper
 from oacp_storage_conformance.base import ConformanceBase
 from oacp_storage_conformance.clauses.cancellation import CancellationClause
@@ -54,7 +54,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def proxy(oacp_mongo_server: MongoServer) -> Iterator[Proxy | None]:
+def proxy(oacp_mongo_server: MongoServer) -> Iterator[MongoProxy | None]:
     """In front of a server of our own, so that connections can be cut."""
     client: MongoClient[dict[str, Any]] = MongoClient(oacp_mongo_server.url)
     with client:
@@ -63,11 +63,11 @@ def proxy(oacp_mongo_server: MongoServer) -> Iterator[Proxy | None]:
     if not oacp_mongo_server.controllable:
         yield None
         return
-    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+    with MongoProxy(oacp_mongo_server.ports[0]) as proxy:
         yield proxy
 
 
-def url_of(server: MongoServer, proxy: Proxy | None, database: str, driver: str) -> str:
+def url_of(server: MongoServer, proxy: MongoProxy | None, database: str, driver: str) -> str:
     base = (proxy.url if proxy else server.url).replace("/?", f"/{database}?", 1)
     return f"{base}{'&' if '?' in base else '?'}{PATIENCE}&driver={driver}"
 
@@ -78,11 +78,11 @@ class OnMongo:
     driver = ""
 
     @pytest.fixture
-    def storage_source(self, oacp_mongo_server: MongoServer, proxy: Proxy | None) -> str:
+    def storage_source(self, oacp_mongo_server: MongoServer, proxy: MongoProxy | None) -> str:
         return url_of(oacp_mongo_server, proxy, f"conformance-{self.driver}", self.driver)
 
     @pytest.fixture
-    def storage_tamper(self, oacp_mongo_server: MongoServer, proxy: Proxy | None) -> Tamper | None:
+    def storage_tamper(self, oacp_mongo_server: MongoServer, proxy: MongoProxy | None) -> Tamper | None:
         if proxy is None:
             return None
         return MongoTamper(oacp_mongo_server, proxy, f"conformance-{self.driver}")

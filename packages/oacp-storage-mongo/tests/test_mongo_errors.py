@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_proxy import Proxy
-from mongo_testing import name_of
+from mongo_testing import MongoProxy, name_of
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
 from oacp_storage_mongo import MongoStorage
@@ -159,7 +158,7 @@ async def test_tls_checks_the_certificate(
     )
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with Proxy(oacp_mongo_server.ports[0], tls) as proxy:
+    with MongoProxy(oacp_mongo_server.ports[0], tls) as proxy:
         url = f"{proxy.url}&tls=true"
         await refused(MongoStorage(url, connect_timeout=1, driver=driver), StorageConnectionError, "over TLS")
         options = f"tlsCAFile={certificate}&namespace={name_of(request)}&driver={driver}"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mongo_proxy import Proxy, once
-from mongo_testing import assert_exactly_once, load, more, name_of, until_stored, whole_log
-from oacp_storage_conformance.servers import MongoServer
+from mongo_testing import MongoProxy, name_of
+from oacp_storage_conformance.load import assert_exactly_once, load, more, until_stored, whole_log
+from oacp_storage_conformance.servers import MongoServer, once
 from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
 from oacp_storage_mongo import MongoStorage
 
@@ -31,10 +31,10 @@ def nothing_left_to_later_tests() -> Iterator[None]:
 
 
 @pytest.fixture
-def proxy(oacp_mongo_server: MongoServer) -> Iterator[Proxy]:
+def proxy(oacp_mongo_server: MongoServer) -> Iterator[MongoProxy]:
     if not oacp_mongo_server.controllable:
         pytest.skip("needs a server of our own, whose port is known")
-    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+    with MongoProxy(oacp_mongo_server.ports[0]) as proxy:
         yield proxy
 
 
@@ -45,7 +45,7 @@ def namespace(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
-async def test_a_request_that_is_cut_is_sent_again(proxy: Proxy, namespace: str, driver: Any) -> None:
+async def test_a_request_that_is_cut_is_sent_again(proxy: MongoProxy, namespace: str, driver: Any) -> None:
     async with MongoStorage(proxy.url, namespace=namespace, driver=driver) as storage:
         await storage.store_interaction("ann", {"n": 1})
         proxy.on_request = once(lambda data: b"hello world" in data)
@@ -55,7 +55,9 @@ async def test_a_request_that_is_cut_is_sent_again(proxy: Proxy, namespace: str,
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
-async def test_a_write_whose_reply_is_cut_happens_once(proxy: Proxy, namespace: str, driver: Any) -> None:
+async def test_a_write_whose_reply_is_cut_happens_once(
+    proxy: MongoProxy, namespace: str, driver: Any
+) -> None:
     """The reply to each statement of each call is lost once, that to the commit of a transaction included."""
     async with MongoStorage(proxy.url, namespace=namespace, driver=driver) as storage:
         await storage.store_agent_state("ann", {"n": 1})
@@ -102,7 +104,7 @@ async def test_a_write_whose_reply_is_cut_happens_once(proxy: Proxy, namespace: 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
 async def test_calls_over_a_half_open_connection_end_in_time(
-    proxy: Proxy, namespace: str, driver: Any
+    proxy: MongoProxy, namespace: str, driver: Any
 ) -> None:
     storage = MongoStorage(
         proxy.url, namespace=namespace, driver=driver, timeout=1.5, response_timeout=0.5, connect_timeout=0.5
@@ -189,7 +191,7 @@ async def test_cancelling_at_any_moment_leaves_it_usable(
 
 @pytest.mark.asyncio
 async def test_who_waits_for_a_busy_pool_waits_no_longer_than_the_timeout(
-    proxy: Proxy, namespace: str
+    proxy: MongoProxy, namespace: str
 ) -> None:
     """Reads wait for one of the connections that others hold; what they wait for is bounded."""
     async with MongoStorage(

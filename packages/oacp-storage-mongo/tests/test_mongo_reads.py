@@ -15,8 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from mongo_proxy import Proxy
-from mongo_testing import name_of
+from mongo_testing import MongoProxy, name_of
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import CorruptDataError
 from oacp_storage_mongo import MongoStorage, judged
@@ -142,7 +141,7 @@ async def test_closing_does_not_look_for_a_server_that_is_gone(
 ) -> None:
     if not oacp_mongo_server.controllable:
         pytest.skip("needs a server of our own, whose port is known")
-    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+    with MongoProxy(oacp_mongo_server.ports[0]) as proxy:
         driver = make_driver(name, proxy.url, "oacp", {"serverSelectionTimeoutMS": 20_000})
         await driver.client.admin.command("ping")  # which leaves a session
         assert driver.client.nodes

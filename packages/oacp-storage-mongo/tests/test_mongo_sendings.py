@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_proxy import Proxy, once
-from mongo_testing import name_of, whole_log
-from oacp_storage_conformance.servers import MongoServer
+from mongo_testing import MongoProxy, name_of
+from oacp_storage_conformance.load import whole_log
+from oacp_storage_conformance.servers import MongoServer, once
 from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
 from oacp_storage_engine import Append, Applied, DocKind, NotApplied, Put, Unit, Unknown
 from oacp_storage_mongo import MongoStorage, commits, deletions, finishing, judged
@@ -34,10 +34,10 @@ def namespace(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def proxy(oacp_mongo_server: MongoServer) -> Iterator[Proxy]:
+def proxy(oacp_mongo_server: MongoServer) -> Iterator[MongoProxy]:
     if not oacp_mongo_server.controllable:
         pytest.skip("needs a server of our own, whose port is known")
-    with Proxy(oacp_mongo_server.ports[0]) as proxy:
+    with MongoProxy(oacp_mongo_server.ports[0]) as proxy:
         yield proxy
 
 
@@ -93,7 +93,7 @@ class Gate:
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
 async def test_appends_before_a_part_that_fails_happen_once(
-    proxy: Proxy, namespace: str, driver: Any
+    proxy: MongoProxy, namespace: str, driver: Any
 ) -> None:
     async with MongoStorage(proxy.url, namespace=namespace, driver=driver) as storage:
         await storage.store_interaction("ann", {"n": 0})
@@ -245,7 +245,7 @@ async def test_sendings_of_a_mixed_group_may_overlap(
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.asyncio
 async def test_what_was_never_sent_is_not_said_to_be_unknown(
-    proxy: Proxy, namespace: str, driver: Any
+    proxy: MongoProxy, namespace: str, driver: Any
 ) -> None:
     storage = MongoStorage(proxy.url, namespace=namespace, driver=driver, timeout=1.5, connect_timeout=1)
     async with storage:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_testing import name_of, whole_log
+from mongo_testing import name_of
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_engine import NotApplied
 from oacp_storage_mongo import MongoStorage, commits, inserting

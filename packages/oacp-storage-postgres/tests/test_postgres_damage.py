@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_core import CorruptDataError
 from oacp_storage_postgres import PostgreSQLStorage
-from postgres_testing import query, whole_log
+from postgres_testing import query
 
 
 @pytest.mark.parametrize("size", [2**31 - 1, 0, -(2**31)])

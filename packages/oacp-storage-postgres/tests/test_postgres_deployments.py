@@ -13,12 +13,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_conformance.servers import PostgresServer
 from oacp_storage_core import Interaction, StorageConfigError, StorageTimeoutError, create_storage
 from oacp_storage_postgres import PostgreSQLStorage, stale_reads
 from oacp_storage_postgres import statements as sql
 from oacp_storage_postgres.prefixes import after_prefix
-from postgres_testing import Proxy, at, fresh_database, query, whole_log
+from postgres_testing import PostgresProxy, at, fresh_database, query
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -195,11 +196,8 @@ async def test_a_replica_that_is_away_is_done_without(database: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_replica_that_hangs_is_done_without_for_a_while(database: str) -> None:
-    async with (
-        Proxy(database) as proxy,
-        PostgreSQLStorage(database, read_connection_string=proxy.url, timeout=20) as storage,
-    ):
+async def test_a_replica_that_hangs_is_done_without_for_a_while(database: str, proxy: PostgresProxy) -> None:
+    async with PostgreSQLStorage(database, read_connection_string=proxy.url, timeout=20) as storage:
         await storage.store_interaction("ann", {"n": 1})
         asked: list[bytes] = []
 
@@ -228,16 +226,15 @@ async def test_a_replica_is_asked_again_after_a_while(
     database: str, monkeypatch: pytest.MonkeyPatch, oacp_postgres_server: PostgresServer
 ) -> None:
     monkeypatch.setattr("oacp_storage_postgres.replica._SKIPPED_SECONDS", 0.0)
-    with fresh_database(oacp_postgres_server.url) as behind:
-        async with Proxy(behind) as proxy:
-            async with PostgreSQLStorage(behind) as replica:
-                await replica.store_interaction("ann", {"from": "the replica"})
-            async with PostgreSQLStorage(database, read_connection_string=proxy.url) as storage:
-                with stale_reads():
-                    proxy.on_request = lambda _data: False
-                    assert await storage.get_interactions("ann") == []
-                    proxy.on_request = lambda _data: True
-                    assert await storage.get_interactions("ann") == [{"from": "the replica"}]
+    with fresh_database(oacp_postgres_server.url) as behind, PostgresProxy(behind) as proxy:
+        async with PostgreSQLStorage(behind) as replica:
+            await replica.store_interaction("ann", {"from": "the replica"})
+        async with PostgreSQLStorage(database, read_connection_string=proxy.url) as storage:
+            with stale_reads():
+                proxy.on_request = lambda _data: False
+                assert await storage.get_interactions("ann") == []
+                proxy.on_request = lambda _data: True
+                assert await storage.get_interactions("ann") == [{"from": "the replica"}]
 
 
 @pytest.mark.asyncio

@@ -2,73 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-PROGRAMS = {
-    "a loop that ends": """
-storage = PostgreSQLStorage(URL)
-for n in range(3):
-    asyncio.run(storage.store_interaction("ann", {"n": n}))
-print(len(asyncio.run(storage.get_interactions("ann"))))
-asyncio.run(storage.close())
-""",
-    "a fork": """
-storage = PostgreSQLStorage(URL)
-loop = asyncio.new_event_loop()
-loop.run_until_complete(storage.store_interaction("ann", {"n": 1}))
-if not (child := os.fork()):
-    asyncio.run(storage.store_interaction("ann", {"n": 2}))
-    asyncio.run(storage.close())
-    gc.collect()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-loop.run_until_complete(storage.store_interaction("ann", {"n": 3}))
-print(len(loop.run_until_complete(storage.get_interactions("ann"))))
-loop.run_until_complete(storage.close())
-loop.close()
-""",
-    "a watcher": """
-async def main():
-    async with PostgreSQLStorage(URL) as storage:
-        records = storage.watch_interactions("ann", after=0)
-        waiting = asyncio.ensure_future(anext(records))
-        await asyncio.sleep(0.2)
-        await storage.store_interaction("ann", {})
-        await waiting
-        await storage.store_interactions("ann", [{}, {}])
-        print(len(await storage.get_interactions("ann")))
-asyncio.run(main())
-""",
-    "reads cancelled on the way": """
-async def main():
-    async with PostgreSQLStorage(URL) as storage:
-        await storage.store_interactions("ann", [{}] * 3)
-        for steps in range(8):
-            task = asyncio.ensure_future(storage.get_interactions("ann"))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        print(len(await storage.get_interactions("ann")))
-asyncio.run(main())
-""",
-}
+from oacp_storage_conformance.endings import PROGRAMS, assert_nothing_is_left_unclosed
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
 def test_nothing_is_left_unclosed(database: str, program: str) -> None:
-    head = "import asyncio, gc, os\nfrom oacp_storage_postgres import PostgreSQLStorage\n"
-    text = f"{head}URL = {database!r}\n{program}\ngc.collect()\n"
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", text],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
-    for word in ("ResourceWarning", "Traceback", "destroyed"):
-        assert word not in done.stderr, done.stderr
+    make = f"oacp_storage_postgres.PostgreSQLStorage({database!r})"
+    assert_nothing_is_left_unclosed(program, module="oacp_storage_postgres", make=make)

@@ -22,7 +22,7 @@ from oacp_storage_core import (
     create_storage,
 )
 from oacp_storage_postgres import PostgreSQLStorage
-from postgres_testing import Proxy, at, in_another_loop, query
+from postgres_testing import PostgresProxy, at, in_another_loop, query
 
 SECRET = "open sesame/@:?"
 QUOTED = "open%20sesame%2F%40%3A%3F"
@@ -124,8 +124,7 @@ async def test_tls_checks_the_certificate(database: str, tmp_path: Path) -> None
     authority.cert_pem.write_to_path(str(trusted))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # failed handshakes
-    async with Proxy(database, tls) as proxy:
+    with PostgresProxy(database, tls) as proxy:
         strangers = ssl.create_default_context()
         await refused(PostgreSQLStorage(proxy.url, ssl=strangers), StorageConnectionError, "over TLS")
         url = f"{proxy.url}?sslmode=verify-full&sslrootcert={trusted}&namespace=tls"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from oacp_storage_conformance.servers import PostgresServer
+from oacp_storage_conformance.load import assert_exactly_once, load, more, until_stored, whole_log
+from oacp_storage_conformance.servers import PostgresServer, once
 from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
 from oacp_storage_postgres import PostgreSQLStorage
 from oacp_storage_postgres.connections import Connections
-from postgres_testing import Proxy, load, more, once, query, until_stored, whole_log
+from postgres_testing import PostgresProxy, query
 
 
 @pytest.fixture
@@ -27,22 +27,9 @@ def is_commit(data: bytes) -> bool:
     return b"hello" in data
 
 
-async def check(storage: Any, fate: dict[tuple[int, int], Any], agents: int = 5) -> None:
-    """Every append that was acknowledged is there once, and none is there that was said to have failed."""
-    stored: Counter[tuple[int, int]] = Counter()
-    for agent in range(agents):
-        log = await whole_log(storage, f"agent {agent}")
-        assert [one.sequence for one in log] == list(range(1, len(log) + 1))
-        stored.update((one.data["by"], one.data["n"]) for one in log)
-    for append, error in fate.items():
-        allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
-        assert stored[append] in allowed, (append, error)
-    assert [damage async for damage in storage.verify()] == []
-
-
 @pytest.mark.asyncio
-async def test_a_request_that_is_cut_is_sent_again(database: str) -> None:
-    async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+async def test_a_request_that_is_cut_is_sent_again(proxy: PostgresProxy) -> None:
+    async with PostgreSQLStorage(proxy.url) as storage:
         await storage.store_interaction("ann", {"n": 1})
         proxy.on_request = once(is_commit)
         await storage.store_interaction("ann", {"n": "hello"})
@@ -50,8 +37,8 @@ async def test_a_request_that_is_cut_is_sent_again(database: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_write_whose_reply_is_cut_happens_once(database: str) -> None:
-    async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+async def test_a_write_whose_reply_is_cut_happens_once(proxy: PostgresProxy) -> None:
+    async with PostgreSQLStorage(proxy.url) as storage:
         await storage.store_agent_state("ann", {"n": 1})
         calls: dict[str, Any] = {
             "append": lambda: storage.store_interaction("ann", {"n": "hello"}),
@@ -86,14 +73,11 @@ async def test_a_write_whose_reply_is_cut_happens_once(database: str) -> None:
 @pytest.mark.parametrize("partitioned", [False, True])
 @pytest.mark.asyncio
 async def test_a_copied_batch_that_is_cut_on_the_way_happens_once(
-    database: str, pgbouncer: bool, partitioned: bool
+    proxy: PostgresProxy, pgbouncer: bool, partitioned: bool
 ) -> None:
     """In the middle of it nothing was written; when the reply to the commit is lost, everything was."""
     batch = [{"n": n, "text": "hello" * 20} for n in range(2000)]
-    async with (
-        Proxy(database) as proxy,
-        PostgreSQLStorage(proxy.url, pgbouncer=pgbouncer, partition_by_date=partitioned) as storage,
-    ):
+    async with PostgreSQLStorage(proxy.url, pgbouncer=pgbouncer, partition_by_date=partitioned) as storage:
         await storage.store_interaction("ann", {"n": "first"})
         cut: list[str] = []
 
@@ -120,27 +104,26 @@ async def test_a_copied_batch_that_is_cut_on_the_way_happens_once(
 
 
 @pytest.mark.asyncio
-async def test_calls_over_a_half_open_connection_end_in_time(database: str) -> None:
-    async with Proxy(database) as proxy:
-        storage = PostgreSQLStorage(proxy.url, timeout=1.0, connect_timeout=0.5)
-        async with storage:
-            await storage.store_interaction("ann", {"n": 1})
-            proxy.frozen = True
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            with pytest.raises((OutcomeUnknownError, StorageTimeoutError)) as ended:
-                await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
-            with pytest.raises(StorageTimeoutError):
-                await storage.get_interactions("ann")
-            assert not (await storage.health()).ok
-            assert loop.time() - begun < 10
-            proxy.frozen = False
-            await until_stored(storage, "ann", 3)
-            assert (await storage.health()).ok
-            found = await storage.get_interactions("ann")
-            assert found[0] == {"n": 1}
-            assert found[-1] == {"n": 3}
-            assert len(found) == 2 or isinstance(ended.value, OutcomeUnknownError)
+async def test_calls_over_a_half_open_connection_end_in_time(proxy: PostgresProxy) -> None:
+    storage = PostgreSQLStorage(proxy.url, timeout=1.0, connect_timeout=0.5)
+    async with storage:
+        await storage.store_interaction("ann", {"n": 1})
+        proxy.frozen = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with pytest.raises((OutcomeUnknownError, StorageTimeoutError)) as ended:
+            await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
+        with pytest.raises(StorageTimeoutError):
+            await storage.get_interactions("ann")
+        assert not (await storage.health()).ok
+        assert loop.time() - begun < 10
+        proxy.frozen = False
+        await until_stored(storage, "ann", 3)
+        assert (await storage.health()).ok
+        found = await storage.get_interactions("ann")
+        assert found[0] == {"n": 1}
+        assert found[-1] == {"n": 3}
+        assert len(found) == 2 or isinstance(ended.value, OutcomeUnknownError)
 
 
 @pytest.mark.asyncio
@@ -151,7 +134,7 @@ async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_serve
                 await more(fate, 100)
                 await asyncio.to_thread(own_server.restart, crash=crash)
             await more(fate, 100)
-        await check(storage, fate)
+        await assert_exactly_once(storage, fate)
 
 
 @pytest.mark.asyncio
@@ -165,7 +148,7 @@ async def test_connections_cut_under_load_lose_and_double_nothing(database: str)
             for _ in range(15):
                 await more(fate, 20)
                 await query(database, others)
-        await check(storage, fate)
+        await assert_exactly_once(storage, fate)
 
 
 @pytest.mark.asyncio

@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_core import DuplicateIdError, StorageConfigError
 from oacp_storage_postgres import PostgreSQLStorage
-from postgres_testing import query, whole_log
+from postgres_testing import query
 
 JANUARY = datetime(2020, 1, 15, tzinfo=UTC)
 FEBRUARY = datetime(2020, 2, 1, tzinfo=UTC)

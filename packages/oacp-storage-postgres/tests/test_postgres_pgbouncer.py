@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_conformance.servers.process import ServerProcess, free_port
 from oacp_storage_core import StorageConfigError, VersionConflictError
 from oacp_storage_postgres import PostgreSQLStorage
-from postgres_testing import at, whole_log
+from postgres_testing import at
 
 SERVERS = 3  # connections that PgBouncer has to the server: fewer than it has clients
 

@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from oacp_storage_conformance import soak
+from oacp_storage_conformance.servers import once
 from oacp_storage_postgres import PostgreSQLStorage
-from postgres_testing import Proxy, once
+from postgres_testing import PostgresProxy
 
 INCREMENTS = """
 import asyncio
@@ -82,11 +83,13 @@ async def test_what_was_written_just_before_closing_is_announced(database: str) 
 
 
 @pytest.mark.asyncio
-async def test_what_could_not_be_announced_is_announced_when_the_server_is_back(database: str) -> None:
+async def test_what_could_not_be_announced_is_announced_when_the_server_is_back(
+    database: str, proxy: PostgresProxy
+) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     listening = await listen(database, heard)
     try:
-        async with Proxy(database) as proxy, PostgreSQLStorage(proxy.url) as storage:
+        async with PostgreSQLStorage(proxy.url) as storage:
             proxy.on_request = once(lambda data: CHANNEL.encode() in data)
             await storage.store_interaction("ann", {})
             assert json.loads(await asyncio.wait_for(heard.get(), 30)) == ["ann"]

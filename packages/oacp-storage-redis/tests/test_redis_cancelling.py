@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from oacp_storage_conformance.load import whole_log
 from oacp_storage_conformance.servers import RedisServer
 from oacp_storage_redis import RedisStorage
-from redis_testing import whole_log
 
 CALLS: dict[str, Callable[[RedisStorage], Coroutine[Any, Any, Any]]] = {
     "append": lambda storage: storage.store_interaction("ann", {"n": 1}),

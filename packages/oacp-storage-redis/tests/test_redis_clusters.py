@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 
+from oacp_storage_conformance.load import assert_exactly_once, load, more
 from oacp_storage_conformance.servers import RedisCluster, RedisServer
 from oacp_storage_core import OutcomeUnknownError
 from oacp_storage_redis import RedisStorage
 from redis_tamper import tag_of
-from redis_testing import load, more, whole_log
 
 
 @pytest.fixture
@@ -33,19 +32,6 @@ async def eventually(question: Any, wanted: object = True) -> None:
     async with asyncio.timeout(60):  # a sentinel looks at its servers every ten seconds
         while await asyncio.to_thread(question) != wanted:
             await asyncio.sleep(0.02)
-
-
-async def check(storage: RedisStorage, fate: dict[tuple[int, int], Any]) -> None:
-    """Every acknowledged append is there once, the others as their errors say, in logs without gaps."""
-    stored: Counter[tuple[int, int]] = Counter()
-    for agent in range(5):
-        log = await whole_log(storage, f"agent {agent}")
-        assert [one.sequence for one in log] == list(range(1, len(log) + 1))
-        stored.update((one.data["by"], one.data["n"]) for one in log)
-    for append, error in fate.items():
-        allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
-        assert stored[append] in allowed, (append, error)
-    assert [damage async for damage in storage.verify()] == []
 
 
 def fails_over(sentinel: Any, service: str) -> bool:
@@ -84,7 +70,7 @@ async def test_slots_that_move_under_load(own_cluster: RedisCluster) -> None:
                     slot = client.keyslot(tag_of("default", f"agent {agent}"))
                 await asyncio.to_thread(move_slot, own_cluster, slot)
             await more(fate, 100)
-        await check(storage, fate)
+        await assert_exactly_once(storage, fate)
         assert all(error is None for error in fate.values())
 
 
@@ -107,7 +93,7 @@ async def test_a_master_of_the_cluster_is_replaced_by_its_replica(own_cluster: R
                 await more(fate, 100)
                 first.process.kill()  # by now a replica
                 await more(fate, 200)
-            await check(storage, fate)
+            await assert_exactly_once(storage, fate)
 
 
 @pytest.mark.asyncio

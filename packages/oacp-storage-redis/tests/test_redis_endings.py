@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from oacp_storage_conformance.endings import PROGRAMS, assert_nothing_is_left_unclosed
 from oacp_storage_conformance.servers import RedisServer
-
-PROGRAMS = {
-    "a loop that ends": """
-storage = RedisStorage(URL)
-for n in range(3):
-    asyncio.run(storage.store_interaction("ann", {"n": n}))
-print(len(asyncio.run(storage.get_interactions("ann"))))
-asyncio.run(storage.close())
-""",
-    "a fork": """
-storage = RedisStorage(URL)
-loop = asyncio.new_event_loop()
-loop.run_until_complete(storage.store_interaction("ann", {"n": 1}))
-if not (child := os.fork()):
-    asyncio.run(storage.store_interaction("ann", {"n": 2}))
-    asyncio.run(storage.close())
-    gc.collect()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-loop.run_until_complete(storage.store_interaction("ann", {"n": 3}))
-print(len(loop.run_until_complete(storage.get_interactions("ann"))))
-loop.run_until_complete(storage.close())
-loop.close()
-""",
-    "a watcher": """
-async def main():
-    async with RedisStorage(URL) as storage:
-        records = storage.watch_interactions("ann", after=0)
-        waiting = asyncio.ensure_future(anext(records))
-        await asyncio.sleep(0.2)
-        await storage.store_interaction("ann", {})
-        await waiting
-        await storage.store_interactions("ann", [{}, {}])
-        print(len(await storage.get_interactions("ann")))
-asyncio.run(main())
-""",
-}
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
@@ -52,16 +13,5 @@ def test_nothing_is_left_unclosed(
     oacp_redis_server: RedisServer, program: str, request: pytest.FixtureRequest
 ) -> None:
     namespace = "".join(c if c.isalnum() else "-" for c in request.node.name.lower())
-    head = "import asyncio, gc, os\nfrom oacp_storage_redis import RedisStorage\n"
-    url = f"URL = '{oacp_redis_server.url}'\n"
-    text = head + url + program.replace("(URL)", f"(URL, namespace='{namespace}')") + "\ngc.collect()\n"
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", text],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
-    assert "ResourceWarning" not in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    make = f"oacp_storage_redis.RedisStorage({oacp_redis_server.url!r}, namespace={namespace!r})"
+    assert_nothing_is_left_unclosed(program, module="oacp_storage_redis", make=make)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 
-from oacp_storage_conformance.servers import RedisServer
+from oacp_storage_conformance.load import assert_exactly_once, load, more, until_stored, whole_log
+from oacp_storage_conformance.servers import RedisServer, once
 from oacp_storage_conformance.servers.redis import command
 from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
 from oacp_storage_redis import RedisStorage
-from redis_testing import Proxy, load, more, once, refused, until_stored, whole_log
+from redis_testing import RedisProxy, refused
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
     name: str = request.node.name
     return "".join(c if c.isalnum() else "-" for c in name.lower())[:64]
+
+
+@pytest.fixture
+def proxy(oacp_redis_server: RedisServer) -> Iterator[RedisProxy]:
+    with RedisProxy(oacp_redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
@@ -35,11 +41,8 @@ def is_commit(data: bytes) -> bool:
 
 
 @pytest.mark.asyncio
-async def test_a_request_that_is_cut_is_sent_again(oacp_redis_server: RedisServer, namespace: str) -> None:
-    async with (
-        Proxy(oacp_redis_server.port) as proxy,
-        RedisStorage(proxy.url, namespace=namespace) as storage,
-    ):
+async def test_a_request_that_is_cut_is_sent_again(proxy: RedisProxy, namespace: str) -> None:
+    async with RedisStorage(proxy.url, namespace=namespace) as storage:
         await storage.store_interaction("ann", {"n": 1})
         proxy.on_request = once(is_commit)
         await storage.store_interaction("ann", {"n": "hello"})
@@ -47,13 +50,8 @@ async def test_a_request_that_is_cut_is_sent_again(oacp_redis_server: RedisServe
 
 
 @pytest.mark.asyncio
-async def test_a_write_whose_reply_is_cut_happens_once(
-    oacp_redis_server: RedisServer, namespace: str
-) -> None:
-    async with (
-        Proxy(oacp_redis_server.port) as proxy,
-        RedisStorage(proxy.url, namespace=namespace) as storage,
-    ):
+async def test_a_write_whose_reply_is_cut_happens_once(proxy: RedisProxy, namespace: str) -> None:
+    async with RedisStorage(proxy.url, namespace=namespace) as storage:
         await storage.store_agent_state("ann", {"n": 1})
         calls: dict[str, Any] = {
             "append": lambda: storage.store_interaction("ann", {"n": "hello"}),
@@ -74,60 +72,56 @@ async def test_a_write_whose_reply_is_cut_happens_once(
 
 
 @pytest.mark.asyncio
-async def test_calls_over_a_half_open_connection_end_in_time(
-    oacp_redis_server: RedisServer, namespace: str
-) -> None:
-    async with Proxy(oacp_redis_server.port) as proxy:
-        storage = RedisStorage(
-            proxy.url, namespace=namespace, timeout=3.0, response_timeout=0.5, connect_timeout=0.5
-        )
-        async with storage:
-            await storage.store_interaction("ann", {"n": 1})
-            proxy.frozen = True
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            with pytest.raises(OutcomeUnknownError):
-                await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
-            with pytest.raises(StorageTimeoutError):
-                await storage.get_interactions("ann")
-            assert loop.time() - begun < 20
-            proxy.frozen = False
-            await until_stored(storage, "ann", 3)
-            assert (await storage.health()).ok
-            found = await storage.get_interactions("ann")
-            assert found[0] == {"n": 1}
-            assert found[-1] == {"n": 3}
+async def test_calls_over_a_half_open_connection_end_in_time(proxy: RedisProxy, namespace: str) -> None:
+    storage = RedisStorage(
+        proxy.url, namespace=namespace, timeout=3.0, response_timeout=0.5, connect_timeout=0.5
+    )
+    async with storage:
+        await storage.store_interaction("ann", {"n": 1})
+        proxy.frozen = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with pytest.raises(OutcomeUnknownError):
+            await storage.store_interaction("ann", {"n": 2}, interaction_id="two")
+        with pytest.raises(StorageTimeoutError):
+            await storage.get_interactions("ann")
+        assert loop.time() - begun < 20
+        proxy.frozen = False
+        await until_stored(storage, "ann", 3)
+        assert (await storage.health()).ok
+        found = await storage.get_interactions("ann")
+        assert found[0] == {"n": 1}
+        assert found[-1] == {"n": 3}
 
 
 @pytest.mark.asyncio
 async def test_an_attempt_that_arrives_late_is_refused(
-    oacp_redis_server: RedisServer, namespace: str
+    oacp_redis_server: RedisServer, proxy: RedisProxy, namespace: str
 ) -> None:
     """A command stuck in the network reaches the server after its sender gave it up and wrote something else."""
     stuck: list[bytes] = []
-    async with Proxy(oacp_redis_server.port) as proxy:
-        storage = RedisStorage(proxy.url, namespace=namespace, timeout=3.0, response_timeout=0.5)
-        async with storage:
-            await storage.store_interaction("ann", {"n": 1})
+    storage = RedisStorage(proxy.url, namespace=namespace, timeout=3.0, response_timeout=0.5)
+    async with storage:
+        await storage.store_interaction("ann", {"n": 1})
 
-            def swallow(data: bytes) -> bool:
-                if is_commit(data):
-                    stuck.append(data)
-                    return False
-                return True
+        def swallow(data: bytes) -> bool:
+            if is_commit(data):
+                stuck.append(data)
+                return False
+            return True
 
-            proxy.on_request = swallow
-            with pytest.raises(OutcomeUnknownError):
-                await storage.store_interaction("ann", {"n": "hello"})
-            proxy.on_request = lambda _data: True
-            await storage.store_interaction("ann", {"n": 2})
-            reader, writer = await asyncio.open_connection("127.0.0.1", oacp_redis_server.port)
-            writer.write(stuck[0])
-            reply = await reader.read(1000)
-            writer.close()
-            await writer.wait_closed()
-            assert reply.startswith(b"-OACPSTALE")
-            assert await storage.get_interactions("ann") == [{"n": 1}, {"n": 2}]
+        proxy.on_request = swallow
+        with pytest.raises(OutcomeUnknownError):
+            await storage.store_interaction("ann", {"n": "hello"})
+        proxy.on_request = lambda _data: True
+        await storage.store_interaction("ann", {"n": 2})
+        reader, writer = await asyncio.open_connection("127.0.0.1", oacp_redis_server.port)
+        writer.write(stuck[0])
+        reply = await reader.read(1000)
+        writer.close()
+        await writer.wait_closed()
+        assert reply.startswith(b"-OACPSTALE")
+        assert await storage.get_interactions("ann") == [{"n": 1}, {"n": 2}]
 
 
 @pytest.mark.asyncio
@@ -138,15 +132,7 @@ async def test_a_server_restarted_under_load_loses_and_doubles_nothing(own_serve
                 await more(fate, 200)
                 await asyncio.to_thread(own_server.restart, crash=crash)
             await more(fate, 200)
-        stored: Counter[tuple[int, int]] = Counter()
-        for agent in range(5):
-            log = await whole_log(storage, f"agent {agent}")
-            assert [one.sequence for one in log] == list(range(1, len(log) + 1))
-            stored.update((one.data["by"], one.data["n"]) for one in log)
-        for append, error in fate.items():
-            allowed = {1} if error is None else {0, 1} if isinstance(error, OutcomeUnknownError) else {0}
-            assert stored[append] in allowed, (append, error)
-        assert [damage async for damage in storage.verify()] == []
+        await assert_exactly_once(storage, fate)
 
 
 def rewrite_its_file(server: RedisServer) -> None:
@@ -186,27 +172,26 @@ async def test_calls_wait_while_a_restarted_server_loads_its_data() -> None:
 
 @pytest.mark.asyncio
 async def test_callers_share_a_small_pool_and_wait_no_longer_than_their_timeout(
-    oacp_redis_server: RedisServer, namespace: str
+    proxy: RedisProxy, namespace: str
 ) -> None:
-    async with Proxy(oacp_redis_server.port) as proxy:
-        storage = RedisStorage(
-            proxy.url,
-            namespace=namespace,
-            pool_size=2,
-            timeout=1.0,
-            response_timeout=5.0,
-            connect_timeout=5.0,
-        )
-        async with storage:
-            await storage.store_interaction("ann", {"n": 1})
-            for found in await asyncio.gather(*(storage.get_interactions("ann") for _ in range(30))):
-                assert found == [{"n": 1}]
-            assert proxy.accepted <= 2 + 1, "a group commit takes no place from the readers"
-            proxy.frozen = True
-            begun = asyncio.get_running_loop().time()
-            reads = [storage.get_interactions("ann") for _ in range(20)]
-            for error in await asyncio.gather(*reads, return_exceptions=True):
-                assert isinstance(error, StorageTimeoutError), error
-            assert asyncio.get_running_loop().time() - begun < 20
-            proxy.frozen = False
-            assert await storage.get_interactions("ann") == [{"n": 1}]
+    storage = RedisStorage(
+        proxy.url,
+        namespace=namespace,
+        pool_size=2,
+        timeout=1.0,
+        response_timeout=5.0,
+        connect_timeout=5.0,
+    )
+    async with storage:
+        await storage.store_interaction("ann", {"n": 1})
+        for found in await asyncio.gather(*(storage.get_interactions("ann") for _ in range(30))):
+            assert found == [{"n": 1}]
+        assert proxy.accepted <= 2 + 1, "a group commit takes no place from the readers"
+        proxy.frozen = True
+        begun = asyncio.get_running_loop().time()
+        reads = [storage.get_interactions("ann") for _ in range(20)]
+        for error in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(error, StorageTimeoutError), error
+        assert asyncio.get_running_loop().time() - begun < 20
+        proxy.frozen = False
+        assert await storage.get_interactions("ann") == [{"n": 1}]

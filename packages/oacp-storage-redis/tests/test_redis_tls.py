@@ -19,7 +19,7 @@ from oacp_storage_conformance.servers import RedisServer
 from oacp_storage_conformance.servers.process import free_port
 from oacp_storage_core import StorageConnectionError, create_storage
 from oacp_storage_redis import RedisStorage
-from redis_testing import Proxy, refused
+from redis_testing import RedisProxy, refused
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
@@ -74,8 +74,7 @@ async def speaking_tls(
         if ask_clients:
             context.load_verify_locations(files.trusted)
             context.verify_mode = ssl.CERT_REQUIRED
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # failed handshakes
-        async with Proxy(server.port, context) as proxy:
+        with RedisProxy(server.port, context) as proxy:
             yield f"rediss://127.0.0.1:{proxy.port}"
     finally:
         await asyncio.to_thread(server.stop)
