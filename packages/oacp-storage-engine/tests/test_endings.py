@@ -13,6 +13,8 @@ from scripted_engine import ScriptedEngine, ScriptedStorage
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("oacp_storage_engine").setLevel(logging.ERROR)
+# "Executing ... took 0.123 seconds" tells how busy the machine is.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 storage = FakeStorage()
 slow = ScriptedStorage(ScriptedEngine(*[60.0] * 10))
 

@@ -236,7 +236,8 @@ class Store:
         if now is None or (known.generation, known.epoch) != (now.generation, now.epoch):
             return
         with contextlib.suppress(FileNotFoundError):  # a checkpoint came in between
-            self._note(self._journals.open(now.generation), known.end, now.end)
+            for write in self._journals.open(now.generation).writes_between(known.end, now.end):
+                self.caches.note(write)
             self.position = known._replace(end=now.end)
 
     def _catch_up(self) -> None:
@@ -255,15 +256,11 @@ class Store:
         elif known.generation != now.generation:
             self.caches.clear()
         elif known.end != now.end:
-            self._note(journal, known.end, now.end)
+            for write in journal.writes_between(known.end, now.end):
+                self.caches.note(write)
         self.position = now
         if not now.settled or journal.begins_at(now.end):
             self._finish(journal)
-
-    def _note(self, journal: Journal, start: int, end: int) -> None:
-        """Follow what others wrote there: of the writes to one file only the last one."""
-        for write in {write.file: write for write in journal.writes_between(start, end)}.values():
-            self.caches.note(write)
 
     def _finish(self, journal: Journal) -> None:
         """Apply what a dead process wrote to the journal, or drop it where it is incomplete."""

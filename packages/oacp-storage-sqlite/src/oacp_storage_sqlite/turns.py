@@ -2,8 +2,7 @@
 
 SQLite's own way of waiting for a writer sleeps longer and longer, so that whoever has just waited loses to
 whoever has just come. With short random pauses at a lock that costs one system call to try, ten writers each
-get their share within a few per cent, and no time is lost between them. Whoever had to wait for long the last time
-first sleeps for most of that, and leaves the processor to those whose turn it is. The lock is a courtesy only: what
+get their share within a few per cent, and no time is lost between them. The lock is a courtesy only: what
 keeps the data consistent are SQLite's own locks. The system gives it up when its owner dies.
 """
 
@@ -24,9 +23,6 @@ except ImportError:  # no flock on this system: SQLite's locks alone decide
 SUFFIX = "-turn"
 _MODE = 0o600
 _PAUSE = 0.0005
-_SLEPT = 0.75  # of the last wait, less
-_AWAKE = 0.003
-_LONGEST_SLEEP = 0.01
 _LONG_WAIT = 0.1
 _LONG_PAUSE = 0.005
 
@@ -46,15 +42,13 @@ class Turn:
         self._path = database + SUFFIX
         self._fd: int | None = None
         self._usable = fcntl is not None
-        self._waited = 0.0
 
     def take(self, deadline: float) -> None:
         """Wait for the turn until ``deadline`` (of ``time.monotonic``); ``NotApplied`` when it has passed."""
         fd = self._open() if self._fd is None else self._fd
         if fd is None:
             return
-        begun = now = time.monotonic()
-        first = True
+        begun = time.monotonic()
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,11 +59,7 @@ class Turn:
                 self.close()
                 return
             else:
-                self._waited = now - begun
                 return
-            if first:
-                first = False
-                time.sleep(max(0.0, min(self._waited * _SLEPT - _AWAKE, _LONGEST_SLEEP, deadline - now)))
             now = time.monotonic()
             if now >= deadline:
                 raise NotApplied(
