@@ -17,8 +17,7 @@ from redis import exceptions as driver
 
 from oacp_storage_engine import NotApplied, Unknown
 from oacp_storage_redis.dropping import drop, keep_untouched
-from oacp_storage_redis.errors import connecting
-from oacp_storage_redis.exchange import Exchange
+from oacp_storage_redis.errors import answered, connecting
 
 _LOST = (OSError, EOFError, driver.ConnectionError, driver.TimeoutError)
 
@@ -44,7 +43,7 @@ class Node:
         self._make = make
         self._connect_timeout = connect_timeout
         self._room = asyncio.Semaphore(limit)
-        self._idle: list[tuple[Any, Exchange]] = []
+        self._idle: list[Any] = []
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pid = os.getpid()
 
@@ -99,37 +98,28 @@ class Node:
             if deadline <= now:
                 raise NotApplied("its time was over before anything was sent")
             end = min(end, deadline)
-        connection, exchange = self._take_idle() or await self._connect()
+        connection = self._idle.pop() if self._idle else await self.connect()
         whole = False
         try:
-            found = await exchange.exchange(commands, replies, end)
+            async with asyncio.timeout_at(end):
+                await connection.send_packed_command(commands, check_health=False)
+                found = [await _reply(connection) for _ in range(replies)]
             whole = True
-        except (OSError, driver.InvalidResponse, ValueError) as exc:
+        except _LOST as exc:
             self.drop_idle()  # they are likely as dead
+            if isinstance(exc, driver.BusyLoadingError | driver.AuthenticationError):
+                raise answered(exc) from exc
             raise Unknown(f"the connection to Redis at {self.address} was lost") from exc
         finally:
             if not whole:
                 drop(connection)
-        self._idle.append((connection, exchange))
+        self._idle.append(connection)
         return found
-
-    async def _connect(self) -> tuple[Any, Exchange]:
-        connection = await self.connect()
-        return connection, Exchange(connection)
-
-    def _take_idle(self) -> tuple[Any, Exchange] | None:
-        """A connection that nobody uses; those that the server has ended meanwhile are dropped."""
-        while self._idle:
-            connection, exchange = self._idle.pop()
-            if not exchange.lost:
-                return connection, exchange
-            drop(connection)
-        return None
 
     def drop_idle(self) -> None:
         """End the connections that nobody uses now."""
         idle, self._idle = self._idle, []
-        for connection, _ in idle:
+        for connection in idle:
             drop(connection)
 
     async def close(self) -> None:
@@ -150,3 +140,10 @@ class Node:
         for connection in connections:
             drop(connection)
         self._idle.clear()
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except driver.ResponseError as exc:
+        return exc

@@ -6,6 +6,7 @@ No text of the driver about connecting is repeated: it may show where, but never
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from redis import exceptions as driver
 
@@ -17,6 +18,8 @@ from oacp_storage_core import (
     StorageError,
 )
 from oacp_storage_engine import NotApplied
+
+_CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 _IN_SCRIPT = re.compile(
     r"@user_script: ?\d+: -?([A-Z]+) "
@@ -123,15 +126,14 @@ def connecting(exc: BaseException, address: str) -> StorageError:
         return StorageConnectionError(f"Redis at {address} refuses the connection: {text}")
     if "max number of clients" in text:
         return NotApplied(f"Redis at {address} has its maximum number of clients: raise maxclients")
-    cause: BaseException | None = exc
-    while cause is not None:
+    causes = list(_causes(exc))
+    for cause in causes:
         if type(cause).__module__ == "ssl":
             return StorageConnectionError(
                 f"Redis at {address} cannot be reached over TLS ({type(cause).__name__}): check that it speaks TLS "
                 "there, and the certificates (ssl_ca_certs=)"
             )
-        cause = cause.__cause__ or cause.__context__
-    if "closed by server" in text or isinstance(exc.__cause__ or exc.__context__, ConnectionResetError):
+    if "closed by server" in text or any(isinstance(cause, _CLOSED) for cause in causes):
         return NotApplied(
             f"Redis at {address} closes new connections: check that this is its port, whether it speaks TLS there "
             "(rediss://), and whether it asks for a certificate (ssl_certfile=)"
@@ -139,3 +141,11 @@ def connecting(exc: BaseException, address: str) -> StorageError:
     if isinstance(exc, TimeoutError | driver.TimeoutError):
         return NotApplied(f"Redis at {address} does not answer: check host and port, and that it runs")
     return NotApplied(f"Redis at {address} cannot be reached: check host and port, and that it runs")
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """The error, and those that led to it."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
