@@ -11,7 +11,7 @@ import pytest
 from pymongo import MongoClient
 
 from mongo_tamper import MongoTamper
-from mongo_testing import MongoProxy
+from mongo_testing import MongoProxy, sockets_left_by_pymongo
 from oacp_storage_conformance import StorageConformance, Tamper
 from oacp_storage_conformance.base import ConformanceBase
 from oacp_storage_conformance.clauses.cancellation import CancellationClause
@@ -34,9 +34,7 @@ from oacp_storage_conformance.clauses.watch import WatchClause
 from oacp_storage_conformance.servers import MongoServer
 
 PATIENCE = "timeout=15&connect_timeout=2"  # seconds that calls to a stopped server take
-# PyMongo leaves a socket to the garbage collector when it is closed, or cut off, while it connects. That what is ours
-# is closed is shown in test_mongo_endings.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = sockets_left_by_pymongo
 
 
 @pytest.fixture(scope="module", autouse=True)

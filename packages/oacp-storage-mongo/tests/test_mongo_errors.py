@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_testing import MongoProxy, name_of
+from mongo_testing import MongoProxy, name_of, sockets_left_by_pymongo
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import StorageConfigError, StorageConnectionError, StorageError, create_storage
 from oacp_storage_mongo import MongoStorage
@@ -23,9 +23,7 @@ from oacp_storage_mongo import MongoStorage
 SECRET = "open sesame/@:?"
 QUOTED = "open%20sesame%2F%40%3A%3F"
 DRIVERS = ("motor", "pymongo")
-# PyMongo leaves a socket to the garbage collector when it is closed, or cut off, while it connects. That what is ours
-# is closed is shown in test_mongo_endings.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = sockets_left_by_pymongo
 
 
 @pytest.fixture(scope="module", autouse=True)

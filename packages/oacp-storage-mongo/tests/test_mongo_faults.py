@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 
-from mongo_testing import MongoProxy, name_of
+from mongo_testing import MongoProxy, name_of, sockets_left_by_pymongo
 from oacp_storage_conformance.load import assert_exactly_once, load, more, until_stored, whole_log
 from oacp_storage_conformance.servers import MongoServer, once
 from oacp_storage_core import OutcomeUnknownError, StorageError, StorageTimeoutError
 from oacp_storage_mongo import MongoStorage
 
 DRIVERS = ("motor", "pymongo")
-# PyMongo leaves a socket to the garbage collector when it is closed, or cut off, while it connects. That what is ours
-# is closed is shown in test_mongo_endings.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = sockets_left_by_pymongo
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,7 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from mongo_testing import MongoProxy, name_of
+from mongo_testing import MongoProxy, name_of, sockets_left_by_pymongo
 from oacp_storage_conformance.servers import MongoServer
 from oacp_storage_core import CorruptDataError
 from oacp_storage_mongo import MongoStorage, judged
@@ -23,8 +23,7 @@ from oacp_storage_mongo.driver import MotorDriver, PyMongoDriver, make_driver
 from oacp_storage_mongo.dropping import drop_client
 
 DRIVERS = ("motor", "pymongo")
-# As in test_mongo_errors: PyMongo leaves a socket that is cut off while it connects to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = sockets_left_by_pymongo
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongo_testing import MongoProxy, name_of
+from mongo_testing import MongoProxy, name_of, sockets_left_by_pymongo
 from oacp_storage_conformance.load import whole_log
 from oacp_storage_conformance.servers import MongoServer, once
 from oacp_storage_core import OutcomeUnknownError, StorageTimeoutError
@@ -25,7 +25,7 @@ from oacp_storage_mongo.engine import MongoEngine
 from oacp_storage_mongo.judged import commit_judged
 
 DRIVERS = ("motor", "pymongo")
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = sockets_left_by_pymongo
 
 
 @pytest.fixture
