@@ -227,7 +227,8 @@ def _is_answered(exc: BaseException | None) -> bool:
 
 def _keep_alive(connection: Any) -> None:
     """Have the system notice when the way to the server is lost, and firewalls that the connection is in use."""
-    used = connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no public way
+    transport = getattr(connection, "_transport", None)  # asyncpg has no public way
+    used = None if transport is None else transport.get_extra_info("socket")
     if used is not None and used.family in {socket.AF_INET, socket.AF_INET6}:
         used.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEP_ALIVE.items():
