@@ -5,7 +5,6 @@ One object, so that tests can count the calls, fail them, and cut the power betw
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
@@ -72,16 +71,15 @@ class Disk:
         os.rename(source, target)
 
     def exchange(self, one: str, other: str) -> bool:
-        """Give two files each other's names, atomically; False, and nothing changed, where that cannot be."""
+        """Give two files each other's names, atomically; False, and nothing changed, where that cannot be.
+
+        One may be missing, the file system may not know how, a sandbox may forbid it: a plain rename tells why.
+        """
         call = _renameat2()
         if call is None:
             return False
-        if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-            return True
-        code = _last_error()
-        if code in _NO_EXCHANGE:
-            return False
-        raise OSError(code, os.strerror(code), one, None, other)
+        done: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+        return done == 0
 
     def unlink(self, path: str) -> None:
         """Remove a file's name."""
@@ -95,8 +93,6 @@ class Disk:
 # Of linux/fcntl.h and linux/fs.h.
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_NO_EXCHANGE = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""Errors that a rename answers better: one of them is missing, or the file system or the kernel cannot do it."""
 
 
 @cache
@@ -104,15 +100,12 @@ def _renameat2() -> Any:
     """The C library's function of that name, which Python does not offer; None where there is none."""
     if sys.platform != "linux":
         return None
-    import ctypes  # only where it is used
+    try:
+        import ctypes  # only where it is used; there are Pythons that were built without it
 
-    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-
-
-def _last_error() -> int:
-    import ctypes  # loaded by _renameat2
-
-    return ctypes.get_errno()
+        return getattr(ctypes.CDLL(None), "renameat2", None)
+    except (ImportError, OSError):
+        return None
 
 
 def replace(disk: Disk, source: str, target: str) -> None:
@@ -122,9 +115,14 @@ def replace(disk: Disk, source: str, target: str) -> None:
     programs that do not sync. Here a journal holds it, so the two change places, and the old one is removed.
     """
     if disk.exchange(source, target):
-        disk.unlink(source)
-    else:
-        disk.rename(source, target)
+        try:
+            disk.unlink(source)
+        except IsADirectoryError:
+            # Somebody put it there: it goes back, and the rename says what is in the way.
+            disk.exchange(source, target)
+        else:
+            return
+    disk.rename(source, target)
 
 
 def make_directories(disk: Disk, path: str) -> list[str]:
