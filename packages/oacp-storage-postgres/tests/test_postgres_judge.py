@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+import asyncpg
 import pytest
 
 from oacp_storage_engine import Append, Applied, DocKind, Put, Snapshot, Unit, judge
@@ -166,3 +167,32 @@ def test_what_depends_on_another_unit_of_the_group_is_judged() -> None:
         [Unit(None, (), (Put(DocKind.SYSTEM, "k", b"{}", 1, 1),))],
     ):
         assert not is_plain(judged)
+
+
+BETWEEN_STATEMENTS = """
+CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END$$;
+CREATE TRIGGER waits AFTER UPDATE ON oacp.agents FOR EACH STATEMENT EXECUTE FUNCTION wait_for_the_test();
+"""
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_is_created_while_a_group_is_taken_back_keeps_its_head(database: str) -> None:
+    """write_group advances the heads, finds one agent missing, and takes back what it advanced, and no more."""
+    engine = engine_of(database, "default")
+    await engine.open()
+    deadline = asyncio.get_running_loop().time() + 60
+    await engine.commit("1", [Unit("old", (Append("1", False, 1, b"{}", 1),))], deadline=deadline)
+    other = await asyncpg.connect(database)
+    await other.execute(BETWEEN_STATEMENTS)
+    await other.execute("SELECT pg_advisory_lock(1)")
+    units = [Unit(name, (Append(f"2 {name}", False, 1, b"{}", 1),)) for name in ("old", "new")]
+    async with asyncio.TaskGroup() as tasks:
+        committing = tasks.create_task(engine.commit("2", units, deadline=deadline))
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not committing.done()
+        await other.execute("INSERT INTO oacp.agents VALUES ('new', 'default', 7, 0, 1)")
+        await other.execute("SELECT pg_advisory_unlock(1)")
+    assert committing.result() == [Applied((2,)), Applied((8,))]
+    await other.close()
+    await engine.close()

@@ -8,7 +8,7 @@ ALTER INDEX IF EXISTS oacp.interactions_projection RENAME TO interactions_before
 CREATE TABLE oacp.interactions (LIKE oacp.interactions_before INCLUDING DEFAULTS) PARTITION BY RANGE (committed);
 ALTER TABLE oacp.interactions
     ADD CONSTRAINT interactions_pkey PRIMARY KEY (agent_id, namespace, sequence, committed);
-CREATE INDEX interactions_by_id ON oacp.interactions (agent_id, namespace, id);
+CREATE INDEX interactions_by_id ON oacp.interactions (id, agent_id, namespace);
 DO $$
 DECLARE
     v_grant record;

@@ -3,7 +3,8 @@
 --
 -- Names are compared by code point (COLLATE "C"). Times are UTC microseconds since 1970. Bodies are json, not
 -- jsonb: the exact text is kept. agent_id leads every key of an agent's tables, so that they can be
--- distributed by it.
+-- distributed by it. The index by id begins with the id instead: most are generated in the order of time, so
+-- that new ones come to its end, however many agents there are.
 
 CREATE SCHEMA IF NOT EXISTS oacp;
 
@@ -38,7 +39,7 @@ CREATE TABLE oacp.interactions (
     body json NOT NULL,
     CONSTRAINT interactions_pkey PRIMARY KEY (agent_id, namespace, sequence)
 );
-CREATE INDEX interactions_by_id ON oacp.interactions (agent_id, namespace, id);
+CREATE INDEX interactions_by_id ON oacp.interactions (id, agent_id, namespace);
 
 -- Agent states (kind 'state', key '') and learning data (kind 'learning').
 CREATE TABLE oacp.documents (
