@@ -197,6 +197,10 @@ async def test_a_database_of_others_is_left_alone(
         (lambda: MongoStorage("mongodb://a/?readConcernLevel=local"), "what a majority has"),
         (lambda: MongoStorage("mongodb://a/?readPreference=secondary"), "go to the primary"),
         (lambda: MongoStorage("mongodb://a/?socketTimeoutMS=5"), "response_timeout"),
+        (
+            lambda: MongoStorage("mongodb://u:s3c@a/db?replicaSet=r&maxIdleTimeMS=soon"),
+            "no such value of maxIdleTimeMS",
+        ),
         (lambda: MongoStorage("mongodb://a/?replicaSt=s3c"), "did you mean 'replicaSet'"),
         (lambda: MongoStorage("mongodb+srv://a.example.com/?replicaSt=s3c"), "did you mean 'replicaSet'"),
         (lambda: create_storage("mongodb://a/?pool_sise=3"), "did you mean 'pool_size'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from pymongo import common
 from pymongo import errors as driver
@@ -45,6 +45,9 @@ _SPELLED = """
     tlsCertificateKeyFile tlsCertificateKeyFilePassword tlsCRLFile tlsInsecure
 """
 """What a URL may name as it is spelled: our options, and of the driver's, which knows all in lower case, the usual."""
+
+_MALFORMED = (driver.InvalidURI, driver.ConfigurationError, ValueError, TypeError)
+"""What the driver raises for a URL that it does not take."""
 
 _PASSWORD = "in a user name or password : is written %3A, / %2F, ? %3F, # %23, @ %40 and % %25"  # noqa: S105 - advice
 
@@ -134,9 +137,23 @@ def _database_of(url: str, shown: str) -> str | None:
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise StorageConfigError(f"{shown} names a file that cannot be read: {reason}") from exc
-    except (driver.InvalidURI, driver.ConfigurationError, ValueError, TypeError) as exc:
+    except _MALFORMED as exc:
         # The driver's words may repeat a piece of the password.
+        if key := _refused_key(url):
+            raise StorageConfigError(f"{shown}: MongoDB's driver takes no such value of {key}") from None
         advice = _PASSWORD if "@" in url else f"write {_FORMS}"
         raise StorageConfigError(f"{shown} is malformed ({type(exc).__name__}): {advice}") from None
     found: str | None = parsed["database"]
     return found
+
+
+def _refused_key(url: str) -> str | None:
+    """The first key of the query whose value the driver refuses for itself."""
+    if "@" in url.partition("?")[2]:  # it may be a piece of a password
+        return None
+    for key, value, _ in filter(any, split_url(url).query):
+        try:
+            parse_uri(f"{SCHEME}localhost/?{urlencode({key: value})}", validate=True, warn=False)
+        except _MALFORMED:
+            return key
+    return None

@@ -46,6 +46,7 @@ from oacp_storage_mongo.judged import commit_judged
 from oacp_storage_mongo.layout import slot_of
 from oacp_storage_mongo.loading import load
 from oacp_storage_mongo.store import Changed, Store
+from oacp_storage_mongo.turns import Turns
 
 _LONGEST_PAUSE = 0.05
 _STATEMENT_BYTES = 12 * 1024 * 1024  # of documents, unless one is larger; MongoDB takes 16 MiB
@@ -83,9 +84,10 @@ class _Group:
 class Commits:
     """The commits of one engine, of which there is one at a time."""
 
-    def __init__(self, store: Store, heads: Heads) -> None:
+    def __init__(self, store: Store, heads: Heads, turns: Turns) -> None:
         self._store = store
         self._heads = heads
+        self._turns = turns
         self._group = _Group()
 
     async def commit(self, attempt: str, units: Sequence[Unit], sending: Sending) -> list[Outcome]:
@@ -94,6 +96,7 @@ class Commits:
         if group.attempt != attempt or group.units != units:  # others may come after ``NotApplied``
             group = self._group = _Group(attempt, units)
         try:
+            await self._take_turn(sending)
             await self._commit(group, sending)
         except NotApplied as exc:
             if group.unanswered or group.outcomes:
@@ -108,6 +111,7 @@ class Commits:
         finally:
             if len(group.outcomes) < len(units):
                 self._forget(units)
+            self._turns.give()
         return [group.outcomes[i] for i in range(len(units))]
 
     def answered(self) -> None:
@@ -129,6 +133,7 @@ class Commits:
                     judged,
                     sending,
                     partial(group.statement, sending),
+                    partial(self._refused_in_a_transaction, sending),
                     repeated=repeated,
                 )
                 group.outcomes.update(outcomes)
@@ -156,8 +161,22 @@ class Commits:
             if plain:  # somebody else was faster, or it was too much for one statement
                 if loop.time() + pause >= sending.deadline:
                     raise NotApplied("other writers were faster all the time")
+                if await self._take_turn(sending):
+                    continue
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, no secret
                 pause = min(pause * 2 + 0.001, _LONGEST_PAUSE)
+
+    async def _refused_in_a_transaction(self, sending: Sending) -> None:
+        """Another writer was faster: if that happens often, we stand in line."""
+        self._turns.refused()
+        await self._take_turn(sending)
+
+    async def _take_turn(self, sending: Sending) -> bool:
+        """Wait in line where others write too. Returns whether we did, so that all is to be read again."""
+        if not await self._turns.take(sending.deadline):
+            return False
+        self._heads.forget_all()
+        return True
 
     async def _heads_of(self, agents: Sequence[str]) -> dict[str, Head]:
         """The heads of those that exist."""
@@ -219,6 +238,7 @@ class Commits:
                 raise await self._refused(refusal) from refusal
             if code != DUPLICATE_KEY:
                 raise writing(refusal) from refusal
+            self._turns.refused()
             for i in plain[written:]:
                 self._heads.forget(units[i].agent or "")
         return written

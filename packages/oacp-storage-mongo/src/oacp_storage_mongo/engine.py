@@ -33,6 +33,7 @@ from oacp_storage_mongo.reading import Reading
 from oacp_storage_mongo.schema import prepare
 from oacp_storage_mongo.signals import signals
 from oacp_storage_mongo.store import Store
+from oacp_storage_mongo.turns import Turns
 
 _FURTHER = 6  # connections beside those for reads
 _OPEN_SECONDS = 1.0  # that an opening takes for what interrupted deletions left; the rest goes on beside it
@@ -48,6 +49,7 @@ class MongoEngine(Engine):
         self._namespace = namespace
         self._pool_size = pool_size
         self._driver: Driver | None = None
+        self._turns: Turns | None = None
         self._finishing = Finishing()
 
     async def open(self) -> Info:
@@ -61,7 +63,8 @@ class MongoEngine(Engine):
             self._driver, self._namespace, pool_size=self._pool_size, finishing=self._finishing
         )
         heads = Heads()
-        self._commits = Commits(store, heads)
+        turns = self._turns = Turns(store)
+        self._commits = Commits(store, heads, turns)
         self._deletions = Deletions(store, heads)
         self._reading = Reading(store)
         await check_server(store)
@@ -75,11 +78,15 @@ class MongoEngine(Engine):
         await self._deletions.complete(math.inf)
 
     async def close(self) -> None:
+        if self._turns is not None:
+            self._turns.end()
         await self._finishing.ended()
         if self._driver is not None:
             await self._driver.close()
 
     def abandon(self) -> None:
+        if self._turns is not None:
+            self._turns.forget()
         if self._driver is not None:
             self._driver.abandon()
 

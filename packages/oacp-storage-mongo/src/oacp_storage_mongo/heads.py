@@ -49,3 +49,7 @@ class Heads:
     def forget(self, agent: str) -> None:
         """It was wrong, or may be."""
         self._known.pop(agent, None)
+
+    def forget_all(self) -> None:
+        """Others have written, nobody knows where."""
+        self._known.clear()

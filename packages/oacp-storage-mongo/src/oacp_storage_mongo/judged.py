@@ -7,7 +7,7 @@ incarnations), so that it takes fewer round trips than one that reads, and fails
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,13 +42,15 @@ async def commit_judged(
     units: Mapping[int, Unit],
     sending: Sending,
     statement: Callable[[], AbstractContextManager[None]],
+    refused: Callable[[], Awaitable[object]],
     *,
     repeated: bool,
 ) -> dict[int, Outcome]:
     """Apply the units, which are given by their places in the group, once for this attempt.
 
-    ``repeated`` when some of it may have been applied before; the transaction is sent within ``statement``. A receipt
-    names the places that it tells of: an earlier sending may have had fewer left to judge.
+    ``repeated`` when some of it may have been applied before; the transaction is sent within ``statement``. ``refused``
+    is awaited when another writer was faster. A receipt names the places that it tells of: an earlier sending may have
+    had fewer left to judge.
     """
     first = not repeated
     asked = {i: _by_id(unit) for i, unit in units.items()} if repeated else units
@@ -90,6 +92,7 @@ async def commit_judged(
             for unit in units.values():
                 if unit.agent is not None:
                     heads.forget(unit.agent)
+            await refused()
             raise
 
     outcomes = await store.again(forgetful, sending.deadline)
