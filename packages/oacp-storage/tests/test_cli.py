@@ -133,6 +133,7 @@ def test_an_unknown_command_and_the_nearest(capsys: pytest.CaptureFixture[str]) 
         (["show", "a", "memory://", "--last", "-1"], "Must be >= 0"),
         (["show", "a", "memory://", "--last", "ten"], "unable to convert ten into int"),
         (["copy", "memory://"], "requires an argument"),
+        (["copy", "memory://", "memory://"], "the source and the target are the same storage"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(

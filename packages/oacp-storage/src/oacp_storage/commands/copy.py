@@ -30,6 +30,10 @@ def copy(
     An interrupted copy can be run again and goes on where it was. Copy while nobody writes, or run it once more
     afterwards. A damaged record stops it, unless damaged ones are to be left out; the exit status is then 1.
     """
+    if source == target:
+        raise Stop(
+            "the source and the target are the same storage: name another one to write to", Status.USAGE
+        )
     try:
         summary = asyncio.run(_copy(source, target, skip_damaged))
     except CorruptDataError as exc:
