@@ -9,9 +9,11 @@ import sqlite3
 import pytest
 
 from bench_samples import TINY
+from oacp_storage_bench.raw.base import driver
 from oacp_storage_bench.raw.file import RawFile
 from oacp_storage_bench.run import Plan, run
 from oacp_storage_bench.workloads import WORKLOADS
+from oacp_storage_conformance.servers import RedisServer
 from oacp_storage_core import BackendNotFoundError, StorageConfigError, StorageTimeoutError, open_storage
 
 
@@ -68,6 +70,26 @@ async def test_a_store_with_data_is_left_as_it_was(tmp_path):
             ("default", "alice")
         ]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.asyncio
+async def test_a_store_in_memory_is_emptied_between_rounds(tmp_path):
+    with RedisServer() as server:
+        client = driver("redis", "redis").Redis.from_url(server.url)
+        found: list[tuple[str, int]] = []
+
+        def count(said: str) -> None:
+            streams = client.scan_iter(_type="stream")
+            found.append((said.partition(":")[0], sum(client.xlen(stream) for stream in streams)))
+
+        made = await run(plan(tmp_path, server.url, only=frozenset({"appends"})), count)
+        client.close()
+    assert not made.storages[0].warnings
+    assert not made.notes
+    for number in (1, 2):
+        stored = [entries for place, entries in found if place == f"round {number} of 2"]
+        assert stored[0] == 0
+        assert stored[-1] > 64
 
 
 @pytest.mark.asyncio

@@ -31,6 +31,8 @@ FAMILIES = {
 """Names of backends and URL schemes for which there are raw parts and peers."""
 
 EMBEDDED = ("file", "sqlite")
+IN_MEMORY = ("redis",)
+"""Kinds of stores that keep everything in memory."""
 
 
 class Place(NamedTuple):
@@ -55,7 +57,7 @@ class Place(NamedTuple):
 class Target:
     """One STORAGE of the command line: how it is opened again and again, and what is beside it.
 
-    An embedded backend that is named without a place (``sqlite``) is given a temporary directory.
+    An embedded backend that is named without a place (``sqlite``) ``is_temporary``: its directory goes at the end.
     """
 
     def __init__(self, source: str, directory: Path) -> None:
@@ -69,7 +71,10 @@ class Target:
             tempfile.mkdtemp(prefix=f"oacp-bench-{self.token}-", dir=_disk_of(resolved, family, directory))
         )
         self._source: Any = source
-        if family in EMBEDDED and resolved.url is None and not resolved.name and not resolved.options:
+        self.is_temporary = (
+            family in EMBEDDED and resolved.url is None and not resolved.name and not resolved.options
+        )
+        if self.is_temporary:
             store = self._temporary / ("store" if family == "file" else "store.db")
             self._source = f"{self.backend}:///{store}"
         url = None

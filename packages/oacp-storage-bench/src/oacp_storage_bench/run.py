@@ -126,6 +126,8 @@ async def _measure(
                 f"interrupted in round {number} of {plan.profile.rounds}: some rows have fewer figures, or none"
             )
             break
+        for one in subjects:
+            await _make_room(one)
     done = [cell.row for _, group in groups for cell in group if cell.failure is None and cell.row.values]
     labels = [one.facts.label for one in subjects]
     return sorted(done, key=lambda row: (labels.index(row.storage), row.workload)), notes
@@ -153,6 +155,14 @@ async def _take(one: Subject, cell: Cell, seconds: float, *, keep: bool) -> None
         return
     if keep:
         cell.take(sample)
+
+
+async def _make_room(one: Subject) -> None:
+    """Between rounds; a failure is a note, and the next round finds less room."""
+    try:
+        await one.make_room()
+    except Exception as exc:  # noqa: BLE001 - bare drivers raise what they like
+        one.note(f"what a round appended could not be removed: {type(exc).__name__}: {exc}")
 
 
 def _turned(groups: Sequence[_T], number: int) -> Iterable[_T]:

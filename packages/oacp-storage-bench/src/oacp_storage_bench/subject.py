@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from oacp_storage_bench.cell import Cell, Measure
 from oacp_storage_bench.peers import Peer, peers_of
-from oacp_storage_bench.place import Target
+from oacp_storage_bench.place import IN_MEMORY, Target
 from oacp_storage_bench.processes import Child, ChildFailed, child
 from oacp_storage_bench.profile import Profile
 from oacp_storage_bench.raw import Raw, Unavailable, raws_of
@@ -48,6 +48,14 @@ class Subject:
         line = f"{self.facts.label}: {text}"
         if line not in self.notes:
             self.notes.append(line)
+
+    async def make_room(self) -> None:
+        """Delete what was appended, where the memory would fill; on disks everything stays until the end."""
+        if self.target.place.family in IN_MEMORY and self.can(Capability.AGENTS):
+            for agent in self.agents:
+                await self.storage.delete_agent(agent)
+            for raw in self.raws:
+                await raw.forget(self.agents)
 
     def ours(
         self,
@@ -166,6 +174,8 @@ async def _tidy(made: Subject, what: str, remove: Callable[[], Awaitable[None]])
 
 async def _erase(made: Subject) -> None:
     """Remove the agents of this run, and nothing else."""
+    if made.target.is_temporary:
+        return
     if Capability.AGENTS not in made.storage.capabilities:
         made.note(f"cannot delete agents: those named bench-{made.target.token}-... are left behind")
         return

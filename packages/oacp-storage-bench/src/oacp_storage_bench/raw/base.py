@@ -66,6 +66,10 @@ class Raw(ABC):
     async def close(self) -> None:
         """Remove what was made on a server, and disconnect."""
 
+    async def forget(self, agents: Sequence[str]) -> None:
+        """Delete the logs of these agents; only for stores that keep them in memory."""
+        raise NotImplementedError(f"{self.name} forgets nothing")
+
     @abstractmethod
     async def append(self, entries: Sequence[Entry], lane: int = 0) -> None:
         """Write these in one commit."""

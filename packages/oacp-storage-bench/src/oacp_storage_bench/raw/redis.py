@@ -31,6 +31,11 @@ class RawRedis(Raw):
             await self._client.unlink(key)
         await self._client.aclose()
 
+    async def forget(self, agents: Sequence[str]) -> None:
+        """Unlink their streams."""
+        for agent in agents:
+            await self._client.unlink(self._stream(agent))
+
     async def append(self, entries: Sequence[Entry], lane: int = 0) -> None:
         """One XADD, or a pipeline of them."""
         if len(entries) == 1:
