@@ -32,7 +32,8 @@ def draw(report: Report, path: Path) -> None:
             _bars(one_caller, _rows(report, storage.label, "1"), f"{storage.label}: 1 caller")
             _bars(many, _rows(report, storage.label, "64"), f"{storage.label}: 64 callers")
             _by_callers(growth, report, storage.label)
-        axes[0][2].legend(frameon=False, fontsize=8, loc="lower right")  # the same in all of them
+        handles, labels = axes[0][2].get_legend_handles_labels()  # the same in all of them
+        figure.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
